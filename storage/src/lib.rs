@@ -56,6 +56,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use commit::Job;
 use engine::blocks::Blocks;
 use engine::epoch::Epoch;
+use log::positions::Positions;
 use log::tail::Tail;
 use rooms::snapshot::Nodes;
 
@@ -81,6 +82,7 @@ pub use accounts::user_limits::{OwnLimit, UserLimits};
 pub use accounts::validation::{NewValidation, Tried, Validation};
 pub use accounts::{Account, FirstLogin};
 pub use commit::Submitted;
+pub use commit::turn::Turn;
 pub use commit::write_set::{
     Committed, CurrentState, NewEvent, NewRoom, Redacts, Restored, RoomWrite, StateChange, WriteSet,
 };
@@ -148,6 +150,7 @@ pub use keys::query::KeysOf;
 pub use keys::read::{StoredDeviceKeys, StoredSignature};
 pub use log::Log;
 pub use log::ephemeral::Ephemeral;
+pub use log::positions::{Heard, ProcessId};
 pub use log::presence::{
     OutgoingPresence, Presence, PresenceNews, PresenceState, PresenceStatus, PresenceUpdate,
     SyncPresence, Syncing,
@@ -206,6 +209,8 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     pub(crate) blocks: Blocks,
     pub(crate) tail: Tail,
+    /// Of typing and presence.
+    pub(crate) positions: Positions,
     pub(crate) ephemeral: Ephemeral,
     pub(crate) presence: Arc<Presence>,
     pub(crate) caches: Caches,

@@ -18,16 +18,17 @@ use crate::engine::cache::Cache;
 use crate::engine::clock::Clock;
 use crate::engine::counters::Counters;
 use crate::engine::epoch::Epoch;
+use crate::engine::failover;
 use crate::engine::migrate;
 use crate::engine::options::{CrashAt, LostAnswer, Options};
 use crate::engine::sql::Columns as _;
 use crate::facts::delayed::wake::DelayedWake;
-use crate::log::Log;
 use crate::log::ephemeral::Ephemeral;
-use crate::log::positions::Positions;
+use crate::log::positions::{Positions, ProcessId};
 use crate::log::presence::{self, Presence};
 use crate::log::tail::Tail;
-use crate::{Caches, Core, Dialect, OpenError, Store};
+use crate::log::{Log, bus};
+use crate::{Caches, Core, Dialect, OpenError, Store, random};
 
 /// How many connections the commit queue has where others may write beside it: it makes one transaction at a time.
 const COMMITTERS: u32 = 1;
@@ -91,7 +92,7 @@ impl Store {
         let (queue, jobs) = mpsc::channel(1_024);
         // A later life of the process goes on above all positions of an earlier one, so that a token from then misses
         // nothing.
-        let positions = Positions::new(options.clock.now_ms());
+        let positions = Positions::new(process_id(dialect)?, options.clock.now_ms());
         let closing = CancellationToken::new();
         let with_core = closing.child_token();
         let core = Arc::new(Core {
@@ -103,6 +104,7 @@ impl Store {
             counters: Counters::default(),
             blocks: Blocks::default(),
             tail: Tail::new(head, options.tail_entries, options.tail_bytes),
+            positions: positions.clone(),
             ephemeral: Ephemeral::new(options.clock.clone(), positions.clone()),
             presence: Arc::new(Presence::new(options.clock.clone(), positions)),
             caches: Caches::new(options.cached_events),
@@ -124,6 +126,7 @@ impl Store {
             core: core.clone(),
             queue: None,
         };
+        bus::spawn(&own, &with_core);
         tokio::spawn(commit::run(own, jobs, core.queue_ended.clone()));
         spawn_poll(&core);
         spawn_typing(&core);
@@ -254,8 +257,14 @@ async fn connect(
         .max_lifetime(None)
         // SQLite undoes a transaction by itself when the disk is full; the driver doesn't notice, and would
         // begin no other on this connection.
-        .before_acquire(|connection, _| {
-            Box::pin(std::future::ready(Ok(!connection.is_in_transaction())))
+        .before_acquire(move |connection, meta| {
+            Box::pin(async move {
+                let free = !connection.is_in_transaction();
+                if !free || dialect == Dialect::Sqlite {
+                    return Ok(free);
+                }
+                failover::may_be_used(connection, meta.age).await
+            })
         })
         .after_connect(move |connection, _| {
             let setup = sqlx::raw_sql(AssertSqlSafe(setup.clone()));
@@ -264,6 +273,15 @@ async fn connect(
         .connect(&url)
         .await?;
     Ok(pool)
+}
+
+/// A name for this life of the process, if there may be others beside it.
+fn process_id(dialect: Dialect) -> Result<ProcessId, OpenError> {
+    if !dialect.is_shared() {
+        return Ok(ProcessId::ONLY);
+    }
+    let number = u32::from_be_bytes(random::bytes::<4>()?);
+    Ok(ProcessId(number.max(1)))
 }
 
 async fn load_head(pool: &AnyPool) -> Result<crate::Pos, OpenError> {

@@ -1,8 +1,9 @@
-//! Sync tokens: `s<epoch><seal>_<position>_<ephemeral>[_<to-device>][_k<sticky>][_p<presence>]`, opaque to clients.
+//! Sync tokens: `s<epoch><seal>_<position>_<ephemeral>[_<to-device>][_k<sticky>][_e<process>-<ephemeral>]*[_p<presence>]`,
+//! opaque to clients.
 
 use std::{fmt, sync::Arc};
 
-use rhizome_storage::{Pos, Store};
+use rhizome_storage::{Heard, Pos, ProcessId, Store};
 use subtle::ConstantTimeEq as _;
 
 use crate::MatrixError;
@@ -14,15 +15,15 @@ pub struct Token {
     pub epoch: Arc<str>,
     /// The last log position that the client has seen.
     pub pos: Pos,
-    /// The last position of the ephemeral stream (typing, presence) that it has seen. Streams of different
-    /// process lives don't compare: see [`Token::ephemeral_after`].
-    pub ephemeral: i64,
+    /// Up to where it has been told what isn't in the log (typing, presence), by processes: each has positions of its own,
+    /// and what one has told, another doesn't tell again, nor takes for news of its own.
+    pub heard: Heard,
     /// Where the answer had messages for its device: up to where these are told, and acknowledged when the token
     /// comes back. Without it the device had been told, and had acknowledged, all up to `pos`.
     pub to_device: Option<Pos>,
     /// Where there were more sticky events than fit: up to where these are told.
     pub sticky: Option<Pos>,
-    /// Where there was more presence than fits: up to where in the ephemeral stream it is told.
+    /// Where there was more presence than fits: up to where it is told of the positions of the process that gave the token.
     pub presence: Option<i64>,
     /// What shows that we gave it out; none in tokens from before there were seals.
     pub seal: Option<String>,
@@ -30,6 +31,9 @@ pub struct Token {
 
 /// How long an epoch is where a seal follows it.
 const EPOCH: usize = 12;
+
+/// Of how many processes a token tells at most.
+const MOST_PROCESSES: usize = 32;
 
 /// What a client sent as a token is not one.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,10 +54,12 @@ impl Token {
         };
         let mut next = || parts.next().map(number);
         let pos = Pos(next().ok_or(NotAToken)??);
+        let ephemeral = next().ok_or(NotAToken)??;
+        let mut processes = Heard::default();
         let mut token = Token {
             epoch: epoch.into(),
             pos,
-            ephemeral: next().ok_or(NotAToken)??,
+            heard: Heard::only(ProcessId::ONLY, ephemeral),
             to_device: None,
             sticky: None,
             presence: None,
@@ -65,8 +71,19 @@ impl Token {
                 return Err(NotAToken);
             }
             if let Some(digits) = part.strip_prefix('p') {
-                token.presence = Some(number(digits)?.min(token.ephemeral));
+                token.presence = Some(number(digits)?.min(ephemeral));
                 continue;
+            }
+            if let Some(of) = part.strip_prefix('e') {
+                let (process, position) = of.split_once('-').ok_or(NotAToken)?;
+                processes.note(named(process)?, number(position)?);
+                if processes.all().count() >= MOST_PROCESSES {
+                    return Err(NotAToken);
+                }
+                continue;
+            }
+            if !processes.is_empty() {
+                return Err(NotAToken);
             }
             let (told, digits) = match part.strip_prefix('k') {
                 Some(digits) => (&mut token.sticky, digits),
@@ -77,17 +94,20 @@ impl Token {
                 return Err(NotAToken);
             }
         }
+        if !processes.is_empty() {
+            token.heard = processes;
+        }
         Ok(token)
     }
 
     /// A token for this point, sealed.
-    pub fn new(store: &Store, pos: Pos, ephemeral: i64) -> Token {
+    pub fn new(store: &Store, pos: Pos, heard: Heard) -> Token {
         let epoch = store.epoch();
         let seal = Some(store.seal(&epoch, pos));
         Token {
             epoch,
             pos,
-            ephemeral,
+            heard,
             to_device: None,
             sticky: None,
             presence: None,
@@ -122,40 +142,74 @@ impl Token {
         given.as_bytes().ct_eq(seal.as_bytes()).into()
     }
 
-    /// Where to go on in the ephemeral stream whose newest position is `head`: a position from the
-    /// future is one of another process or an earlier life, so everything counts as unseen.
-    pub fn ephemeral_after(&self, head: i64) -> i64 {
-        if self.ephemeral > head {
-            0
-        } else {
-            self.ephemeral
+    /// What the client has been told of what isn't in the log, where `now` is what this process has to tell. A position
+    /// from the future of a process that has no others is one of an earlier life, whose clock was ahead: everything counts
+    /// as unseen.
+    pub fn heard(&self, now: &Heard) -> Heard {
+        if self.heard.of(ProcessId::ONLY) > now.of(ProcessId::ONLY) && !self.names_processes() {
+            return Heard::default();
+        }
+        self.heard.clone()
+    }
+
+    /// Where to go on with presence, which has positions of the process that tells it; as [`Token::heard`].
+    pub fn presence_after(&self, now: &Heard, process: ProcessId) -> i64 {
+        let told = self.heard(now).of(process);
+        match self.presence {
+            // Of several, each goes on from its own position, which says the same.
+            Some(presence) if process == ProcessId::ONLY => presence.min(told),
+            _ => told,
         }
     }
-}
 
-impl Token {
-    /// Where to go on with presence; as [`Token::ephemeral_after`].
-    pub fn presence_after(&self, head: i64) -> i64 {
-        let told = self.ephemeral_after(head);
-        self.presence.map_or(told, |presence| presence.min(told))
+    /// There was more presence than fits: it is told up to there.
+    pub fn leave_presence(&mut self, process: ProcessId, upto: i64) {
+        self.presence = Some(upto);
+        if process != ProcessId::ONLY {
+            self.heard.set(process, upto);
+        }
+    }
+
+    fn names_processes(&self) -> bool {
+        self.heard
+            .all()
+            .any(|(process, _)| process != ProcessId::ONLY)
     }
 }
 
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seal = self.seal.as_deref().unwrap_or_default();
-        write!(f, "s{}{seal}_{}_{}", self.epoch, self.pos.0, self.ephemeral)?;
+        let ephemeral = self.heard.highest();
+        write!(f, "s{}{seal}_{}_{ephemeral}", self.epoch, self.pos.0)?;
         if let Some(told) = self.to_device {
             write!(f, "_{}", told.0)?;
         }
         if let Some(told) = self.sticky {
             write!(f, "_k{}", told.0)?;
         }
+        let several = self
+            .heard
+            .all()
+            .filter(|(process, _)| *process != ProcessId::ONLY);
+        for (process, position) in several.take(MOST_PROCESSES - 1) {
+            write!(f, "_e{:x}-{position}", process.0)?;
+        }
         match self.presence {
             Some(told) => write!(f, "_p{told}"),
             None => Ok(()),
         }
     }
+}
+
+/// The process with this name.
+fn named(name: &str) -> Result<ProcessId, NotAToken> {
+    let plain = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    if name.is_empty() || name.starts_with('0') || !name.bytes().all(plain) {
+        return Err(NotAToken);
+    }
+    let number = u32::from_str_radix(name, 16).map_err(|_| NotAToken)?;
+    Ok(ProcessId(number))
 }
 
 fn number(part: &str) -> Result<i64, NotAToken> {
@@ -201,14 +255,34 @@ mod tests {
             let token = Token {
                 epoch: epoch.into(),
                 pos: Pos(72_594),
-                ephemeral: 12,
+                heard: Heard::only(ProcessId::ONLY, 12),
                 to_device,
                 sticky,
                 presence,
                 seal,
             };
+            assert_eq!(Token::parse(&token.to_string()).as_ref(), Ok(&token));
+            let mut of_several = Heard::only(ProcessId(0xa1), 12);
+            of_several.note(ProcessId(u32::MAX), 7);
+            let token = Token {
+                heard: of_several,
+                ..token
+            };
             assert_eq!(Token::parse(&token.to_string()), Ok(token));
         }
+    }
+
+    #[test]
+    fn a_token_names_no_more_processes_than_can_be_read() {
+        let mut heard = Heard::default();
+        for n in 1..100 {
+            heard.note(ProcessId(n), i64::from(n));
+        }
+        let token = Token {
+            heard,
+            ..Token::parse("s1_7_3").unwrap()
+        };
+        assert!(Token::parse(&token.to_string()).is_ok());
     }
 
     #[test]
@@ -241,6 +315,17 @@ mod tests {
             "s1_2_3_p4_k5",
             "s1_2_3_p4_p5",
             "s1_2_p3",
+            "s1_2_3_e",
+            "s1_2_3_e1",
+            "s1_2_3_e-5",
+            "s1_2_3_e0-5",
+            "s1_2_3_eg-5",
+            "s1_2_3_eA-5",
+            "s1_2_3_e1-",
+            "s1_2_3_e1-5-6",
+            "s1_2_3_e123456789-5",
+            "s1_2_3_e1-5_4",
+            "s1_2_3_p4_e1-5",
             "s1_2_3_",
             "s1_2_3_-4",
             "t1_2_3",
@@ -259,27 +344,41 @@ mod tests {
 
     #[test]
     fn an_ephemeral_position_from_the_future_is_forgotten() {
-        let token = Token {
-            epoch: "0".into(),
-            pos: Pos(0),
-            ephemeral: 9,
-            to_device: None,
-            sticky: None,
-            presence: None,
-            seal: None,
-        };
-        assert_eq!(token.ephemeral_after(20), 9);
-        assert_eq!(token.ephemeral_after(8), 0);
+        let token = Token::parse("s1_7_9").unwrap();
+        let now = |head| Heard::only(ProcessId::ONLY, head);
+        assert_eq!(token.heard(&now(20)), now(9));
+        assert_eq!(token.heard(&now(8)), Heard::default());
+    }
+
+    /// However many processes a client is answered by, none takes what another told for news, nor for its own.
+    #[test]
+    fn positions_of_other_processes_stay_theirs() {
+        let token = Token::parse("s1_7_900_e1-900_e2-20").unwrap();
+        let (one, two) = (ProcessId(1), ProcessId(2));
+        let mut now = Heard::only(two, 25);
+        now.note(one, 880);
+        let heard = token.heard(&now);
+        assert_eq!((heard.of(one), heard.of(two)), (900, 20));
+        assert_eq!(token.presence_after(&now, two), 20);
+        // From before there were several: all of it is told, once.
+        let old = Token::parse("s1_7_900").unwrap();
+        assert_eq!(old.heard(&now).of(two), 0);
     }
 
     #[test]
     fn presence_may_be_told_less_far_and_never_further() {
-        let told = |text: &str| Token::parse(text).map(|token| token.presence_after(20));
+        let now = Heard::only(ProcessId::ONLY, 20);
+        let told = |text: &str| {
+            Token::parse(text).map(|token| token.presence_after(&now, ProcessId::ONLY))
+        };
         assert_eq!(told("s1_7_9"), Ok(9));
         assert_eq!(told("s1_7_9_5_k6"), Ok(9));
         assert_eq!(told("s1_7_9_p4"), Ok(4));
         assert_eq!(told("s1_7_9_p99"), Ok(9));
         // The stream is another one by now.
         assert_eq!(told("s1_7_99_p4"), Ok(0));
+        let mut token = Token::parse("s1_7_9_ea-9_e5-3").unwrap();
+        token.leave_presence(ProcessId(10), 4);
+        assert_eq!(token.to_string(), "s1_7_4_e5-3_ea-4_p4");
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use rhizome_storage::{Interest, MembershipRow, Pos, Store, UserNo};
+use rhizome_storage::{Heard, Interest, MembershipRow, Pos, Store, UserNo};
 use tokio::time::Instant;
 
 use super::{
@@ -124,14 +124,14 @@ impl Reader {
 
     /// One pass: what is new since the reader's position, which moves on.
     pub async fn pass(&mut self) -> Result<News, MatrixError> {
-        let (upto, ephemeral, rows) = self.moment().await?;
+        let (upto, now, rows) = self.moment().await?;
         let store = &self.app.store;
         let after = self.since.as_ref().map(|token| token.pos);
         let heard = self
             .since
             .as_ref()
-            .map_or(0, |token| token.ephemeral_after(ephemeral));
-        let mut next = Token::new(store, upto, ephemeral);
+            .map_or_else(Heard::default, |token| token.heard(&now));
+        let mut next = Token::new(store, upto, now.clone().after(&heard));
         let window = if let Some(after) = after {
             let window = Window::read(store, self.viewer.user, &rows, after, upto).await?;
             standing::may_listen(&self.app, self.viewer.user, window.to_device.ended).await?;
@@ -160,16 +160,19 @@ impl Reader {
         next.to_device = self.unacknowledged.then_some(mail.upto);
         let sticky = StickyNews::read(store, &rows, Some(&window), since, upto).await?;
         next.sticky = sticky.upto;
-        let told = since.map_or(0, |token| token.presence_after(ephemeral));
+        let process = store.ephemeral().process();
+        let told = since.map_or(0, |token| token.presence_after(&now, process));
         let of = (&self.viewer, &self.ask.filter.presence);
         let span = Span {
             after,
             heard: told,
-            upto: ephemeral,
+            upto: now.of(process),
         };
         let presence = PresencePart::read(store, of, &rows, span, &ignored).await?;
-        next.presence = presence.upto;
-        let mut loader = self.loader(&ignored, after, upto, (heard, ephemeral));
+        if let Some(upto) = presence.upto {
+            next.leave_presence(process, upto);
+        }
+        let mut loader = self.loader(&ignored, after, upto, heard);
         loader.sticky = sticky.rooms;
         let mut news = loader.rooms(&rows, &window, next.clone()).await?;
         news.account_data = loader.global_account_data(&window).await?;
@@ -191,7 +194,7 @@ impl Reader {
         let store = &self.app.store;
         let window = Window::read(store, self.viewer.user, &rows, after, upto).await?;
         let nobody = Unwanted::default();
-        let loader = self.loader(&nobody, Some(after), upto, (0, 0));
+        let loader = self.loader(&nobody, Some(after), upto, Heard::default());
         loader.devices(&rows, &window).await
     }
 
@@ -200,7 +203,7 @@ impl Reader {
         ignored: &'a Unwanted,
         after: Option<Pos>,
         upto: Pos,
-        ephemeral: (i64, i64),
+        heard: Heard,
     ) -> Loader<'a> {
         Loader {
             store: &self.app.store,
@@ -211,7 +214,7 @@ impl Reader {
             ignored,
             after,
             upto,
-            ephemeral,
+            heard,
             budget: Budget::new(self.app.config.max_timeline_bytes),
             all_account_data: tokio::sync::OnceCell::new(),
             first: OnceLock::new(),
@@ -227,8 +230,8 @@ impl Reader {
     }
 }
 
-/// The position at which a pass ends, in the log and in the ephemeral stream, and the reader's memberships as of it.
-pub(super) type Moment = (Pos, i64, Arc<[MembershipRow]>);
+/// The position at which a pass ends, in the log and of what isn't in it, and the reader's memberships as of it.
+pub(super) type Moment = (Pos, Heard, Arc<[MembershipRow]>);
 
 /// A moment for a pass; from here on wakes what comes later.
 pub(super) async fn moment(
@@ -241,14 +244,14 @@ pub(super) async fn moment(
         // First of all: what comes after the head is read must not be slept over.
         interest.listen().await?;
         let rows = store.memberships_of(user).await?;
-        let ephemeral = store.ephemeral().head();
+        let heard = store.ephemeral().heard();
         let upto = log.head();
         let again = store.memberships_of(user).await?;
         // Nothing may have moved beyond the position, or before it but after `rows` was read.
         if (Arc::ptr_eq(&again, &rows) || again == rows)
             && rows.iter().all(|row| row.pos <= upto && row.since <= upto)
         {
-            return Ok((upto, ephemeral, rows));
+            return Ok((upto, heard, rows));
         }
         // Memberships read from the database may be ahead of what this process has heard of.
         log.refresh().await?;

@@ -108,7 +108,7 @@ impl Loader<'_> {
             return HashSet::new();
         }
         let rooms: Vec<RoomNo> = rows.iter().map(|row| row.room).collect();
-        let changed = self.store.ephemeral().changed(&rooms, self.ephemeral.0);
+        let changed = self.store.ephemeral().changed(&rooms, &self.heard);
         changed.into_iter().collect()
     }
 

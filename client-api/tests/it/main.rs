@@ -57,6 +57,7 @@ mod peer;
 mod people;
 mod policies;
 mod presence;
+mod processes;
 mod profile_rooms;
 mod profile_waits;
 mod profiles;

@@ -17,12 +17,12 @@ use ruma::{RoomId, UserId};
 use crate::{
     Error, Rooms, access,
     error::Result,
-    send::{self, commit_error, known_room},
+    send::{
+        self, commit_error, known_room,
+        tries::{MAX_ATTEMPTS, Tries},
+    },
     state::Resolved,
 };
-
-/// How often a rejection is decided again because the room's state moved.
-const MAX_ATTEMPTS: usize = 20;
 
 /// A join answers the invite that came from outside.
 pub(crate) async fn answered_by(rooms: &Rooms, room: RoomNo, join: &Pdu) -> Result<Vec<Fact>> {
@@ -55,21 +55,34 @@ pub async fn keep(rooms: &Rooms, pdu: &Pdu, stripped_state: Arc<str>) -> Result<
     let Some(membership @ (Membership::Invite | Membership::Knock)) = pdu.membership() else {
         return Err(Error::Invalid("That is no invite".into()));
     };
-    if access::server_in_room(rooms.store(), pdu.room_id(), rooms.server_name()).await? {
-        return Ok(());
-    }
-    let invite = Invite {
-        user: store.user_no(target).await?,
-        room: store.room_no(pdu.room_id()).await?,
-        change: InviteChange::Came {
+    let user = store.user_no(target).await?;
+    let sender = store.user_no(pdu.sender()).await?;
+    let room = store.room_no(pdu.room_id()).await?;
+    for _ in 0..MAX_ATTEMPTS {
+        // First of all: whoever comes into the room after this is found when it is written.
+        let head = store.room(pdu.room_id()).await?;
+        if access::server_in_room(store, pdu.room_id(), rooms.server_name()).await? {
+            return Ok(());
+        }
+        let change = InviteChange::Came {
             membership,
-            sender: store.user_no(pdu.sender()).await?,
+            sender,
             rules: pdu.rules(),
             event: pdu.json().clone(),
-            stripped_state,
-        },
-    };
-    write(rooms, invite).await
+            stripped_state: stripped_state.clone(),
+            expect: head.map(|head| head.state_version),
+        };
+        let invite = Invite { user, room, change };
+        match store.commit(vec![invite.into()].into()).await {
+            Ok(_) => return Ok(()),
+            // Another process may have been it, and its entries tell who is there.
+            Err(CommitError::StateMoved { .. }) => {
+                store.log().refresh().await?;
+            }
+            Err(error) => return Err(commit_error(error)),
+        }
+    }
+    Err(Error::Contended)
 }
 
 /// The invite to a room that we are not in, or the knock on it, is gone: `by` is the membership event of its
@@ -162,7 +175,9 @@ pub async fn reject_left_behind(
     signed: Option<Arc<Pdu>>,
 ) -> Result<()> {
     let store = rooms.store();
-    for _ in 0..MAX_ATTEMPTS {
+    let room = known_room(rooms, room_id).await?.room;
+    let mut tries = Tries::new(rooms, room);
+    while tries.again().await? {
         let head = known_room(rooms, room_id).await?;
         let event = match &signed {
             Some(event) => event.clone(),
@@ -195,7 +210,7 @@ pub async fn reject_left_behind(
             ..RoomWrite::default()
         };
         let set = WriteSet::from(write);
-        match store.commit(set).await {
+        match tries.commit(set).await {
             Ok(_) => return Ok(()),
             Err(CommitError::StateMoved { .. } | CommitError::DuplicateEvent { .. }) => {}
             Err(error) => return Err(commit_error(error)),

@@ -12,11 +12,11 @@ use rhizome_storage::{
     CommitError, NewEvent, Placement, Pos, RoomHead, RoomWrite, SnapshotNo, Status, StoredEvent,
 };
 
-use super::{How, LIVE, MAX_ATTEMPTS, Received, decide, only, place::Placed};
+use super::{How, LIVE, Received, decide, only, place::Placed};
 use crate::{
     Rooms,
     error::Result,
-    send::{commit_error, known_room, queue::Warm},
+    send::{commit_error, known_room, queue::Warm, tries::Tries},
     state::{self, Fork, Resolved},
 };
 
@@ -48,7 +48,8 @@ pub(super) async fn known(rooms: &Rooms, head: &RoomHead, pdu: &Arc<Pdu>) -> Res
     };
     let queue = rooms.queues().of(head.room);
     let mut warm = queue.enter().await;
-    for _ in 0..MAX_ATTEMPTS {
+    let mut tries = Tries::new(rooms, head.room);
+    while tries.again().await? {
         let head = known_room(rooms, pdu.room_id()).await?;
         if head.extremities.iter().any(|end| end.no == known.no) {
             break;
@@ -67,7 +68,7 @@ pub(super) async fn known(rooms: &Rooms, head: &RoomHead, pdu: &Arc<Pdu>) -> Res
             add_extremities: decided.ends.add,
             ..RoomWrite::default()
         };
-        match rooms.store().commit(only(write)).await {
+        match tries.commit(only(write)).await {
             Ok(_) => {
                 if moves {
                     *warm = Warm::default();

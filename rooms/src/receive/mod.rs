@@ -36,7 +36,11 @@ use ruma::OwnedEventId;
 use crate::{
     Error, Rooms,
     error::Result,
-    send::{commit_error, known_room, queue::Warm},
+    send::{
+        commit_error, known_room,
+        queue::Warm,
+        tries::{MAX_ATTEMPTS, Tries},
+    },
     sticky::with_sticky,
 };
 use gather::Gather;
@@ -49,9 +53,6 @@ pub use self::{
     sticky::look_again_at_sticky,
 };
 pub(crate) use outliers::{Outcome, store_outliers};
-
-/// How often an event is decided again because the room's state moved.
-const MAX_ATTEMPTS: usize = 20;
 
 /// What other servers told about an event.
 #[derive(Debug, Clone, Default)]
@@ -242,7 +243,8 @@ async fn change_room(
     // From here on the room's current state matters: keep the rest of this process out of the way.
     let queue = rooms.queues().of(room);
     let mut warm = queue.enter().await;
-    for _ in 0..MAX_ATTEMPTS {
+    let mut tries = Tries::new(rooms, room);
+    while tries.again().await? {
         let head = known_room(rooms, pdu.room_id()).await?;
         let decided = decide::decide(rooms, &head, pdu, placed, how).await?;
         let is_refused = matches!(decided.outcome, Received::SoftFailed(_));
@@ -261,7 +263,7 @@ async fn change_room(
             told: told(pdu, &placed.prevs),
             ..RoomWrite::default()
         };
-        match rooms.store().commit(with_sticky(rooms, write).await?).await {
+        match tries.commit(with_sticky(rooms, write).await?).await {
             Ok(_) => {
                 if moves {
                     *warm = Warm::default();

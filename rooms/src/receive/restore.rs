@@ -17,7 +17,6 @@ use rhizome_storage::{
 };
 
 use super::{
-    MAX_ATTEMPTS,
     backfill::redacts_now,
     checks::{allowed_by_auth_events, auth_events_of, completes},
     only,
@@ -26,7 +25,7 @@ use super::{
 use crate::{
     Error, Rooms,
     error::Result,
-    send::{commit_error, known_room, queue::Warm},
+    send::{commit_error, known_room, queue::Warm, tries::Tries},
     state::Resolved,
     sticky::with_sticky,
 };
@@ -48,7 +47,8 @@ pub(super) async fn restore(rooms: &Rooms, stored: &StoredEvent, pdu: &Arc<Pdu>)
     if now.is_none_or(|now| !completes(&now, pdu)) {
         return Ok(());
     }
-    for _ in 0..MAX_ATTEMPTS {
+    let mut tries = Tries::new(rooms, stored.room);
+    while tries.again().await? {
         // After a join that failed the room has no state, but events.
         let Some(head) = rooms.store().room_by_no(stored.room).await? else {
             return Err(Error::UnknownRoom(pdu.room_id().to_owned()));
@@ -83,7 +83,7 @@ pub(super) async fn restore(rooms: &Rooms, stored: &StoredEvent, pdu: &Arc<Pdu>)
         } else {
             only(write)
         };
-        match rooms.store().commit(set).await {
+        match tries.commit(set).await {
             Ok(_) => {
                 *warm = Warm::default();
                 tracing::info!(%event, "an event that came mangled has its content now");

@@ -9,6 +9,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod queue;
+pub(crate) mod tries;
 pub(crate) mod view;
 mod worker;
 

@@ -10,8 +10,8 @@ use super::gather::{GatheredRoom, extremity};
 use crate::facts::FactsBasis;
 use crate::facts::decision::Decision;
 use crate::{
-    CommitError, Error, EventNo, Extremity, NewEvent, NewRoom, Pos, RoomHead, RoomNo, RoomWrite,
-    SnapshotNo, TxnKey,
+    CommitError, Error, EventNo, Extremity, Fact, NewEvent, NewRoom, Pos, RoomHead, RoomNo,
+    RoomWrite, SnapshotNo, TxnKey,
 };
 
 /// What the database says about everything that the group touches.
@@ -104,7 +104,21 @@ fn check(job: &Job, known: &GroupState) -> Option<Decision> {
         }
     }
     let mut facts = job.set.facts.iter();
-    facts.find_map(|fact| known.facts.check(fact, job.maybe_done))
+    facts.find_map(|fact| {
+        let moved = check_decided_on(fact, known).map(Decision::Refuse);
+        moved.or_else(|| known.facts.check(fact, job.maybe_done))
+    })
+}
+
+/// Whether the room isn't what a fact was decided on.
+fn check_decided_on(fact: &Fact, known: &GroupState) -> Option<CommitError> {
+    let (room, expect) = fact.decided_on()?;
+    let head = known.rooms.get(&room).and_then(Option::as_ref);
+    let now = head.map(|head| head.state_version);
+    (now != expect).then_some(CommitError::StateMoved {
+        room,
+        now: now.unwrap_or_default(),
+    })
 }
 
 fn check_event(job: &Job, event: &NewEvent, known: &GroupState) -> Option<Decision> {

@@ -9,6 +9,7 @@ mod decide;
 mod gather;
 mod group;
 mod rows;
+pub(crate) mod turn;
 mod window;
 pub(crate) mod write_set;
 
@@ -23,6 +24,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::db::Tx;
 use crate::engine::trouble::Trouble;
 use crate::{CommitError, Committed, CrashAt, Error, Store, WriteSet};
 use gather::GatheredSet;
@@ -40,6 +42,8 @@ pub(crate) struct Job {
     maybe_done: bool,
     /// It goes with what others write, or when somebody asks for it.
     can_wait: bool,
+    /// What is to be written comes when its room is locked.
+    turn: Option<turn::Asked>,
 }
 
 /// A write set that has its place in the queue. Resolves when it is durable and the log's tail has it,
@@ -111,6 +115,7 @@ impl Store {
             answer,
             maybe_done: false,
             can_wait: false,
+            turn: None,
         };
         Ok((job, answered))
     }
@@ -185,21 +190,27 @@ async fn take_jobs(store: Store, mut jobs: mpsc::Receiver<Job>) {
         }
         store.core.haste.asked.store(false, Ordering::SeqCst);
         window.filled(&group);
-        commit_group(&store, std::mem::take(&mut group)).await;
+        let all = std::mem::take(&mut group).into_iter();
+        let (turns, ready): (Vec<_>, Vec<_>) = all.partition(|job: &Job| job.turn.is_some());
+        commit_group(&store, ready, None).await;
+        for asked in turns {
+            turn::give(&store, asked).await;
+        }
     }
 }
 
 /// How often a group is tried again when the trouble is not in what it writes.
 const TRIES: u32 = 6;
 
-/// Writes a group. One that fails for a row's sake is tried in halves, until the culprit stands alone.
-async fn commit_group(store: &Store, group: Vec<Job>) {
+/// Writes a group, at first in a transaction that is `held` already. One that fails for a row's sake is tried in halves,
+/// until the culprit stands alone.
+async fn commit_group(store: &Store, group: Vec<Job>, mut held: Option<Tx>) {
     let mut parts = vec![(group, 0)];
     while let Some((part, tries)) = parts.pop() {
         if part.is_empty() {
             continue;
         }
-        let outcome = group::attempt(store, part).await;
+        let outcome = group::attempt(store, part, held.take()).await;
         let (mut left, trouble) = match outcome {
             Ok(answered) => {
                 store.crash_if(CrashAt::BeforeAnswer);

@@ -16,6 +16,7 @@ pub struct Counters {
     polls: AtomicU64,
     collected: AtomicU64,
     reader_failures: AtomicU64,
+    turns: AtomicU64,
 }
 
 /// The counts at one moment.
@@ -43,6 +44,8 @@ pub struct Counts {
     pub collected: u64,
     /// How often a reader of the log failed and began again.
     pub reader_failures: u64,
+    /// How often a room was locked before something was decided.
+    pub turns: u64,
 }
 
 impl std::ops::Sub for Counts {
@@ -61,6 +64,7 @@ impl std::ops::Sub for Counts {
             polls: self.polls - before.polls,
             collected: self.collected - before.collected,
             reader_failures: self.reader_failures - before.reader_failures,
+            turns: self.turns - before.turns,
         }
     }
 }
@@ -85,7 +89,8 @@ impl Counters {
         event_reads,
         polls,
         collected,
-        reader_failures
+        reader_failures,
+        turns
     );
 
     /// The counts now; subtract two to get what happened between.
@@ -103,6 +108,7 @@ impl Counters {
             polls: read(&self.polls),
             collected: read(&self.collected),
             reader_failures: read(&self.reader_failures),
+            turns: read(&self.turns),
         }
     }
 }

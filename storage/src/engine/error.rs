@@ -1,6 +1,7 @@
 //! One opaque error. What a caller can act on is in [`crate::CommitError`] and in `Ok(None)`.
 
 use crate::engine::dialect::{Fault, fault};
+use crate::engine::failover;
 
 /// The database could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,7 @@ impl Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
+        failover::note(&error);
         if is_busy(&error) {
             Self::Busy(error.to_string())
         } else {

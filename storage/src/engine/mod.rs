@@ -8,6 +8,7 @@ pub(crate) mod db;
 pub(crate) mod dialect;
 pub(crate) mod epoch;
 pub(crate) mod error;
+pub(crate) mod failover;
 pub(crate) mod lease;
 pub(crate) mod migrate;
 pub(crate) mod numbers;

@@ -15,7 +15,7 @@ pub struct Options {
     /// The time.
     pub clock: Clock,
     /// How often to ask what other processes have committed. `None` is the dialect's default: 100 ms on
-    /// PostgreSQL, never on SQLite, where there are no others.
+    /// PostgreSQL, and whenever another process says that it has, never on SQLite, where there are no others.
     pub poll_interval: Option<Duration>,
     /// How often a database that one server has to itself is asked what the operator's commands have written beside it;
     /// `None`: never. No request asks for it.

@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::engine::error::{is_busy, is_unwritable};
+use crate::engine::failover;
 
 /// What stands in the way of a group, and whether it does so for good.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub(crate) enum Trouble {
 
 impl From<sqlx::Error> for Trouble {
     fn from(error: sqlx::Error) -> Self {
+        failover::note(&error);
         let is_conflict = error
             .as_database_error()
             .is_some_and(sqlx::error::DatabaseError::is_unique_violation);

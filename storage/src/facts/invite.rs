@@ -38,6 +38,8 @@ pub enum InviteChange {
         event: Arc<str>,
         /// The stripped state: the text of a JSON array.
         stripped_state: Arc<str>,
+        /// The room's state version that this was decided on, as this server isn't in it; `None`: nothing was known of it.
+        expect: Option<i64>,
     },
     /// The invite is rejected or withdrawn, the knock denied or taken back. The user's membership becomes
     /// `leave`, unless they joined.
@@ -144,6 +146,13 @@ impl Kind for Invite {
         Some((self.user, self.room, membership))
     }
 
+    fn decided_on(&self) -> Option<(RoomNo, Option<i64>)> {
+        match &self.change {
+            InviteChange::Came { expect, .. } => Some((self.room, *expect)),
+            InviteChange::Gone { .. } => None,
+        }
+    }
+
     fn write(facts: &[(i64, &Self)], (): &(), statements: &mut Statements) -> Result<()> {
         let mut rows = InviteRows::default();
         for (pos, invite) in facts {
@@ -199,6 +208,7 @@ impl LoggedKind for Invite {
                 rules: world.rules,
                 event: "{}".into(),
                 stripped_state: "[]".into(),
+                expect: None,
             },
         }
     }

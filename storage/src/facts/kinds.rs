@@ -142,6 +142,13 @@ macro_rules! kinds {
                 }
             }
 
+            pub(crate) fn decided_on(&self) -> Option<(RoomNo, Option<i64>)> {
+                match self {
+                    $(Self::$name(fact) => fact.decided_on(),)*
+                    $(Self::$plain_name(fact) => fact.decided_on(),)*
+                }
+            }
+
             pub(crate) fn change_room(&self, head: &mut RoomHead) {
                 match self {
                     $(Self::$name(fact) => fact.change_room(head),)*

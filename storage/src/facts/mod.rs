@@ -172,6 +172,12 @@ pub(crate) trait Kind: Sized {
         None
     }
 
+    /// The room without which it can't be decided, and the state version that it was decided on; `None`: nothing was known
+    /// of the room.
+    fn decided_on(&self) -> Option<(RoomNo, Option<i64>)> {
+        None
+    }
+
     /// What it changes of a room's row.
     fn change_room(&self, _head: &mut RoomHead) {}
 

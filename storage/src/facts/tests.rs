@@ -48,6 +48,7 @@ impl World {
             rules,
             event: "{}".into(),
             stripped_state: "[]".into(),
+            expect: None,
         };
         let gone = InviteChange::Gone { event: "{}".into() };
         let invites = [came, gone].map(|change| Invite {

@@ -1,13 +1,16 @@
-//! Who is typing: in memory, with a position of its own, never on disk.
+//! Who is typing: in memory, with positions of its own, never on disk. Other processes are told (`log/bus`), and what they
+//! tell has their positions.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use ruma::{OwnedUserId, UserId};
+use serde::{Deserialize, Serialize};
 
 use crate::engine::lock;
-use crate::log::positions::Positions;
+use crate::log::outbox::Said;
+use crate::log::positions::{Heard, Positions, ProcessId};
 use crate::{Clock, RoomNo, Store};
 
 /// How many rooms' typing is remembered; beyond, the ones that changed longest ago are forgotten.
@@ -16,6 +19,8 @@ const MOST_ROOMS: usize = 20_000;
 const MOST_TYPING: usize = 100;
 /// The longest that a client may ask for.
 const LONGEST: Duration = Duration::from_mins(2);
+/// So much later it ends here if the process that it began at doesn't say so.
+const SLACK: Duration = Duration::from_secs(5);
 
 /// The stream of typing.
 #[derive(Debug)]
@@ -28,18 +33,31 @@ pub struct Ephemeral {
 #[derive(Debug, Default)]
 struct Inner {
     /// Where typing changed last.
-    last: i64,
+    last: Heard,
     rooms: HashMap<RoomNo, Room>,
-    /// Position → room: each room once, at its last change.
-    order: BTreeMap<i64, RoomNo>,
+    /// The rooms by their last change, each once.
+    order: BTreeMap<u64, RoomNo>,
+    changes: u64,
     /// Where somebody is typing.
     active: HashSet<RoomNo>,
 }
 
 #[derive(Debug, Default)]
 struct Room {
-    changed: i64,
-    typing: BTreeMap<OwnedUserId, Duration>,
+    /// Where it changed last, by processes.
+    changed: Heard,
+    /// Its place in `order`; 0: none yet.
+    place: u64,
+    typing: BTreeMap<OwnedUserId, Typist>,
+}
+
+#[derive(Debug)]
+struct Typist {
+    until: Duration,
+    /// Where that was said.
+    position: i64,
+    /// Whether it was said to this process.
+    ours: bool,
 }
 
 impl Ephemeral {
@@ -51,63 +69,96 @@ impl Ephemeral {
         }
     }
 
-    /// The position of the last change, of typing or of presence.
-    pub fn head(&self) -> i64 {
-        self.positions.head()
+    /// Up to where each process was heard, of typing or of presence.
+    pub fn heard(&self) -> Heard {
+        self.positions.heard()
     }
 
-    /// Who is typing in `room`, and the position at which that changed last.
-    pub fn typing(&self, room: RoomNo) -> (i64, Vec<OwnedUserId>) {
-        let inner = lock(&self.inner);
-        inner.rooms.get(&room).map_or((0, Vec::new()), |room| {
-            (room.changed, room.typing.keys().cloned().collect())
-        })
+    /// Which process this is.
+    pub fn process(&self) -> ProcessId {
+        self.positions.process()
     }
 
-    /// Which of `rooms` changed after the position `after`.
-    pub fn changed(&self, rooms: &[RoomNo], after: i64) -> Vec<RoomNo> {
+    /// Who is typing in `room`, and where that changed last.
+    pub fn typing(&self, room: RoomNo) -> (Heard, Vec<OwnedUserId>) {
         let inner = lock(&self.inner);
-        if inner.last <= after {
+        inner
+            .rooms
+            .get(&room)
+            .map_or_else(Default::default, |room| {
+                (room.changed.clone(), room.typing.keys().cloned().collect())
+            })
+    }
+
+    /// In which of `rooms` something changed that a reader hasn't heard.
+    pub fn changed(&self, rooms: &[RoomNo], heard: &Heard) -> Vec<RoomNo> {
+        let inner = lock(&self.inner);
+        if !inner.last.exceeds(heard) {
             return Vec::new();
         }
-        let changed_after = |room: &&RoomNo| {
-            inner
-                .rooms
-                .get(room)
-                .is_some_and(|state| state.changed > after)
+        let has_changed = |room: &&RoomNo| {
+            let known = inner.rooms.get(room);
+            known.is_some_and(|state| state.changed.exceeds(heard))
         };
-        rooms.iter().filter(changed_after).copied().collect()
+        rooms.iter().filter(has_changed).copied().collect()
     }
 
     /// Notes that `user` types for `timeout` more, or (`None`) no longer. Whether that changed anything.
     fn set(&self, room: RoomNo, user: &UserId, timeout: Option<Duration>) -> bool {
+        let timeout = timeout.map(|timeout| timeout.min(LONGEST));
         let mut inner = lock(&self.inner);
         let inner = &mut *inner;
+        let until = timeout.map(|timeout| self.clock.monotonic() + timeout);
         let state = inner.rooms.entry(room).or_default();
-        let changed = match timeout {
-            Some(timeout) => {
-                let until = self.clock.monotonic() + timeout.min(LONGEST);
-                let room_for_more = state.typing.len() < MOST_TYPING;
-                match state.typing.get_mut(user) {
-                    Some(known) => {
-                        *known = until;
-                        false
-                    }
-                    None if room_for_more => {
-                        state.typing.insert(user.to_owned(), until);
-                        true
-                    }
-                    None => false,
-                }
+        let changed = state.would_change(user, until.is_some());
+        // Another process may not know what is nothing new here.
+        if changed || self.positions.has_others() {
+            let position = self.positions.tell(|| said(room, user, timeout));
+            state.set(user, until, (position, true));
+            if changed {
+                inner.touch(room, self.positions.process(), position);
             }
-            None => state.typing.remove(user).is_some(),
-        };
-        if changed {
-            inner.touch(room, self.positions.next());
-        } else if state.changed == 0 {
-            inner.rooms.remove(&room);
+        } else {
+            state.set(user, until, (0, true));
         }
+        inner.drop_untouched(room);
         changed
+    }
+
+    /// The same, said by another process at its position. Whoever waits for the room isn't woken: they would be told before
+    /// that process counts as heard.
+    pub(crate) fn hear(&self, (by, position): (ProcessId, i64), said: &SaidTyping) -> bool {
+        let (room, user) = (said.room, &said.user);
+        let timeout = said.for_ms.map(Duration::from_millis);
+        let mut inner = lock(&self.inner);
+        let inner = &mut *inner;
+        let until = timeout.map(|timeout| self.clock.monotonic() + timeout.min(LONGEST));
+        let state = inner.rooms.entry(room).or_default();
+        let known = state.typing.get(user).map(|typist| typist.position);
+        // What was said later stands, whichever came first.
+        let stands = known.is_some_and(|known| known > position);
+        let changed = !stands && state.would_change(user, until.is_some());
+        if !stands {
+            state.set(user, until, (position, false));
+        }
+        if changed {
+            inner.touch(room, by, position);
+        }
+        inner.drop_untouched(room);
+        changed
+    }
+
+    /// Says to other processes what is so: one of them has just come.
+    pub(crate) fn say_again(&self) {
+        let now = self.clock.monotonic();
+        let inner = lock(&self.inner);
+        for no in &inner.active {
+            let typing = inner.rooms.get(no).map(|room| &room.typing);
+            for (user, typist) in typing.into_iter().flatten().filter(|(_, it)| it.ours) {
+                let left = typist.until.saturating_sub(now);
+                self.positions.tell(|| said(*no, user, Some(left)));
+            }
+        }
     }
 
     /// Ends typing that has timed out; gives the rooms that changed.
@@ -120,36 +171,100 @@ impl Ephemeral {
             let Some(room) = inner.rooms.get_mut(no) else {
                 continue;
             };
-            let before = room.typing.len();
-            room.typing.retain(|_, until| *until > now);
-            if room.typing.len() != before {
-                changed.push(*no);
-            }
+            let mut ended = None;
+            room.typing.retain(|user, typist| {
+                let slack = if typist.ours { Duration::ZERO } else { SLACK };
+                let stays = typist.until + slack > now;
+                if !stays && typist.ours {
+                    ended = Some(self.positions.tell(|| said(*no, user, None)));
+                } else if !stays {
+                    ended = Some(self.positions.next());
+                }
+                stays
+            });
+            changed.extend(ended.map(|position| (*no, position)));
         }
-        for room in &changed {
-            inner.touch(*room, self.positions.next());
+        for (room, position) in &changed {
+            inner.touch(*room, self.positions.process(), *position);
         }
-        changed
+        changed.into_iter().map(|(room, _)| room).collect()
+    }
+}
+
+/// What other processes are told: somebody types for so long from now, or no longer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SaidTyping {
+    pub(crate) room: RoomNo,
+    user: OwnedUserId,
+    for_ms: Option<u64>,
+}
+
+/// What kind of thing that is.
+const SAID: &str = "typing";
+
+fn said(room: RoomNo, user: &UserId, timeout: Option<Duration>) -> Said {
+    let said = SaidTyping {
+        room,
+        user: user.to_owned(),
+        for_ms: timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+    };
+    Said::new(SAID, format_args!("{room} {user}"), &said)
+}
+
+impl Room {
+    fn would_change(&self, user: &UserId, types: bool) -> bool {
+        let known = self.typing.contains_key(user);
+        if types {
+            !known && self.typing.len() < MOST_TYPING
+        } else {
+            known
+        }
+    }
+
+    fn set(&mut self, user: &UserId, until: Option<Duration>, (position, ours): (i64, bool)) {
+        let Some(until) = until else {
+            self.typing.remove(user);
+            return;
+        };
+        let typist = Typist {
+            until,
+            position,
+            ours,
+        };
+        if let Some(known) = self.typing.get_mut(user) {
+            *known = typist;
+        } else if self.typing.len() < MOST_TYPING {
+            self.typing.insert(user.to_owned(), typist);
+        }
     }
 }
 
 impl Inner {
-    fn touch(&mut self, room: RoomNo, head: i64) {
-        self.last = head;
+    fn touch(&mut self, room: RoomNo, process: ProcessId, position: i64) {
+        self.last.note(process, position);
+        self.changes += 1;
         let state = self.rooms.entry(room).or_default();
+        state.changed.note(process, position);
         if state.typing.is_empty() {
             self.active.remove(&room);
         } else {
             self.active.insert(room);
         }
-        self.order
-            .remove(&std::mem::replace(&mut state.changed, head));
-        self.order.insert(head, room);
+        let before = std::mem::replace(&mut state.place, self.changes);
+        self.order.remove(&before);
+        self.order.insert(self.changes, room);
         if self.order.len() > MOST_ROOMS
             && let Some((_, oldest)) = self.order.pop_first()
         {
             self.rooms.remove(&oldest);
             self.active.remove(&oldest);
+        }
+    }
+
+    /// Forgets a room in which nothing ever happened.
+    fn drop_untouched(&mut self, room: RoomNo) {
+        if self.rooms.get(&room).is_some_and(|state| state.place == 0) {
+            self.rooms.remove(&room);
         }
     }
 }
@@ -169,22 +284,70 @@ mod tests {
     use super::*;
     use ruma::user_id;
 
+    const ROOM: RoomNo = RoomNo(1);
+    const HALF: Option<Duration> = Some(Duration::from_secs(30));
+
+    fn at(position: i64) -> Heard {
+        Heard::only(ProcessId::ONLY, position)
+    }
+
     #[test]
     fn typing_ends_by_itself() {
         let clock = Clock::manual(0);
-        let stream = Ephemeral::new(clock.clone(), Positions::new(0));
-        let (room, alice) = (RoomNo(1), user_id!("@alice:a"));
-        assert!(stream.set(room, alice, Some(Duration::from_secs(30))));
-        assert!(!stream.set(room, alice, Some(Duration::from_secs(30))));
-        assert_eq!(stream.typing(room), (1, vec![alice.to_owned()]));
-        assert_eq!(stream.changed(&[room, RoomNo(2)], 0), [room]);
+        let stream = Ephemeral::new(clock.clone(), Positions::new(ProcessId::ONLY, 0));
+        let alice = user_id!("@alice:a");
+        assert!(stream.set(ROOM, alice, HALF));
+        assert!(!stream.set(ROOM, alice, HALF));
+        assert_eq!(stream.typing(ROOM), (at(1), vec![alice.to_owned()]));
+        assert_eq!(stream.changed(&[ROOM, RoomNo(2)], &at(0)), [ROOM]);
         clock.advance(Duration::from_secs(29));
         assert!(stream.expire().is_empty());
         clock.advance(Duration::from_secs(1));
-        assert_eq!(stream.expire(), [room]);
-        assert_eq!(stream.typing(room), (2, vec![]));
-        assert_eq!(stream.changed(&[room], 1), [room]);
-        assert!(stream.changed(&[room], 2).is_empty());
-        assert!(!stream.set(room, alice, None));
+        assert_eq!(stream.expire(), [ROOM]);
+        assert_eq!(stream.typing(ROOM), (at(2), vec![]));
+        assert_eq!(stream.changed(&[ROOM], &at(1)), [ROOM]);
+        assert!(stream.changed(&[ROOM], &at(2)).is_empty());
+        assert!(!stream.set(ROOM, alice, None));
+    }
+
+    fn alice_types(types: bool) -> SaidTyping {
+        SaidTyping {
+            room: ROOM,
+            user: user_id!("@alice:a").to_owned(),
+            for_ms: types.then_some(30_000),
+        }
+    }
+
+    /// Two processes, and what one says to the other.
+    #[test]
+    fn what_another_process_says_has_its_position() {
+        let clock = Clock::manual(0);
+        let (one, two) = (ProcessId(1), ProcessId(2));
+        let positions = Positions::new(two, 5);
+        let here = Ephemeral::new(clock.clone(), positions.clone());
+        let alice = user_id!("@alice:a");
+        let mut heard = here.heard();
+        positions.hear(one, 100);
+        assert!(here.hear((one, 101), &alice_types(true)));
+        assert_eq!(here.changed(&[ROOM], &heard), [ROOM]);
+        // Who was told by that process isn't told again.
+        heard.note(one, 101);
+        assert!(here.changed(&[ROOM], &heard).is_empty());
+        // She goes on, which is no news, and neither is what was overtaken.
+        positions.pass(102);
+        assert!(!here.hear((one, 102), &alice_types(true)));
+        assert!(!here.hear((one, 99), &alice_types(false)));
+        assert_eq!(here.typing(ROOM).1, [alice]);
+        // She stops at this process: others are told, after all that they have said.
+        assert!(here.set(ROOM, alice, None));
+        assert_eq!(here.typing(ROOM).0.of(two), 103);
+        assert_eq!(here.changed(&[ROOM], &heard), [ROOM]);
+        // A process that says nothing more doesn't make anybody type for ever.
+        assert!(here.hear((one, 104), &alice_types(true)));
+        clock.advance(Duration::from_secs(34));
+        assert!(here.expire().is_empty());
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(here.expire(), [ROOM]);
+        assert!(here.typing(ROOM).1.is_empty());
     }
 }

@@ -4,7 +4,9 @@
 //! read from the database when the counter says that there is more, before anything later is added;
 //! so the tail has no gaps, and what the caches hold about those rooms and users is forgotten first.
 
+pub(crate) mod bus;
 pub(crate) mod ephemeral;
+pub(crate) mod outbox;
 pub(crate) mod positions;
 pub(crate) mod presence;
 mod read;

@@ -290,8 +290,19 @@ pub fn came(
         rules: rules(),
         event: event.into(),
         stripped_state: stripped_state.into(),
+        expect: None,
     };
     Invite { user, room, change }.into()
+}
+
+/// The same, decided when a room had this state version.
+pub fn decided_on(mut fact: Fact, version: i64) -> Fact {
+    if let Fact::Invite(invite) = &mut fact
+        && let InviteChange::Came { expect, .. } = &mut invite.change
+    {
+        *expect = Some(version);
+    }
+    fact
 }
 
 /// An invite to a room outside, or a knock on it, that is gone.

@@ -8,7 +8,7 @@ use rhizome_storage::{
 };
 use ruma::{OwnedRoomAliasId, OwnedRoomId, UserId, event_id, server_name};
 
-use crate::factory::{Room, came, gone, user};
+use crate::factory::{Room, came, decided_on, gone, user};
 
 async fn commit(store: &Store, facts: Vec<Fact>) -> Result<Pos, CommitError> {
     let set = WriteSet::from(facts);
@@ -217,6 +217,13 @@ async fn invites_from_outside_come_and_go() {
         let room_of_ours = Room::new(&store, "ours").await;
         let carol = store.user_no(&user("carol")).await.unwrap();
         let early = came(carol, room_of_ours.no, Membership::Invite, bob, "{}", "[]");
+        // It was decided when nothing was known of the room.
+        let refused = commit(&store, vec![early.clone()]).await.unwrap_err();
+        assert!(
+            matches!(refused, CommitError::StateMoved { .. }),
+            "{refused}"
+        );
+        let early = decided_on(early, room_of_ours.head().await.state_version);
         commit(&store, vec![early]).await.unwrap();
         assert!(
             store

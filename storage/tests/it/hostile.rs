@@ -7,7 +7,7 @@ use rhizome_storage::{
 use ruma::{EventId, OwnedDeviceId};
 use serde_json::json;
 
-use crate::factory::{Room, came};
+use crate::factory::{Room, came, decided_on};
 
 const STRINGS: &[&str] = &[
     "",
@@ -139,13 +139,16 @@ async fn facts_come_back() {
                     user: alice,
                     device: Some(text.as_str().into()),
                 }),
-                came(
-                    alice,
-                    room.no,
-                    rhizome_protocol::Membership::Invite,
-                    alice,
-                    &json_text,
-                    &text,
+                decided_on(
+                    came(
+                        alice,
+                        room.no,
+                        rhizome_protocol::Membership::Invite,
+                        alice,
+                        &json_text,
+                        &text,
+                    ),
+                    room.head().await.state_version,
                 ),
             ];
             store.commit(WriteSet::from(facts)).await.unwrap();

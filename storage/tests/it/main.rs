@@ -28,5 +28,6 @@ mod sessions;
 mod state;
 mod summaries;
 mod throughput;
+mod turns;
 mod unread;
 mod unwritable;

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::factory::{Room, user};
 
 /// The same room, through another store.
-fn seen_by(store: &Store, room: &Room) -> Room {
+pub fn seen_by(store: &Store, room: &Room) -> Room {
     Room {
         store: store.clone(),
         ..room.clone()

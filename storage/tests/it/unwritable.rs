@@ -1,6 +1,8 @@
 //! A disk that is full, a database that takes no writes: nothing ends but the attempt.
 
-use rhizome_storage::testing::{TestDatabase, each_database, fill, soon, take_writes};
+use rhizome_storage::testing::{
+    TestDatabase, cut_connections, each_database, fill, soon, take_writes,
+};
 use rhizome_storage::{AccountData, CommitError, DataChange, Error, Fact, Store, WriteSet};
 
 use crate::factory::{Room, user};
@@ -82,4 +84,25 @@ async fn a_full_disk_costs_what_does_not_fit() {
         soon("an answer", again).await.unwrap();
     }
     store.close().await;
+}
+
+/// Whoever comes across the first of them has bad luck; nobody has who comes after.
+#[tokio::test]
+async fn connections_that_died_are_made_anew_at_once() {
+    let database = TestDatabase::postgres().await;
+    let store = database.open().await;
+    let room = Room::new(&store, "r").await;
+    cut_connections(&store).await;
+    let mut failed = 0;
+    for _ in 0..10 {
+        if let Err(error) = store.log().refresh().await {
+            assert!(matches!(error, Error::Busy(_)), "{error}");
+            failed += 1;
+        }
+    }
+    assert!(failed <= 1, "{failed} requests failed");
+    note(&store, &room, 0, 10).await.unwrap();
+    store.user_no(&user("nobody-yet")).await.unwrap();
+    store.close().await;
+    database.remove().await;
 }

@@ -30,7 +30,7 @@ const MAX_EVENTS: usize = 100;
 fn token(store: &Store, pos: Pos) -> Token {
     Token {
         to_device: Some(Pos(0)),
-        ..Token::new(store, pos, store.ephemeral().head())
+        ..Token::new(store, pos, store.ephemeral().heard())
     }
 }
 

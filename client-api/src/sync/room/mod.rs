@@ -11,7 +11,7 @@ use std::{
 
 use rhizome_protocol::Membership;
 use rhizome_rooms::access::Standing;
-use rhizome_storage::{AccountData, Logged, MembershipRow, Pos, Receipt, RoomNo, Store};
+use rhizome_storage::{AccountData, Heard, Logged, MembershipRow, Pos, Receipt, RoomNo, Store};
 use ruma::{EventId, OwnedRoomId, OwnedUserId};
 
 use summary::{HEROES, Summary};
@@ -53,8 +53,8 @@ pub struct Loader<'a> {
     pub after: Option<Pos>,
     /// The position at which the answer ends.
     pub upto: Pos,
-    /// What the client has seen of the ephemeral stream; where the answer ends there.
-    pub ephemeral: (i64, i64),
+    /// What the client has been told of what isn't in the log.
+    pub heard: Heard,
     /// About how many bytes the timelines may hold.
     pub budget: Budget,
     /// All of the reader's account data, loaded once if a room is told as a whole.
@@ -249,7 +249,7 @@ impl Loader<'_> {
             let (changed, mut users) = self.store.ephemeral().typing(room);
             users.retain(|user| !self.ignored.contains(user));
             let news = match extent {
-                Extent::Since(_) => changed > self.ephemeral.0,
+                Extent::Since(_) => changed.exceeds(&self.heard),
                 Extent::Whole => !users.is_empty(),
             };
             part.typing = news.then_some(users);

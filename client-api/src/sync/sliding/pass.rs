@@ -6,7 +6,7 @@ use std::{
 };
 
 use rhizome_protocol::Membership;
-use rhizome_storage::{MembershipRow, Pos, RoomNo, SlidingRoom};
+use rhizome_storage::{Heard, MembershipRow, Pos, RoomNo, SlidingRoom};
 use ruma::OwnedRoomId;
 
 use super::{
@@ -63,7 +63,7 @@ impl Sliding {
         let app = self.app.clone();
         let (store, user) = (&app.store, self.viewer.user);
         let moment = reader::moment(store, user, &self.interest).await?;
-        let (upto, ephemeral, rows) = &moment;
+        let (upto, now, rows) = &moment;
         let after = self.since.as_ref().map(|token| token.pos);
         let window = match after {
             Some(after) => Window::read(store, user, rows, after, *upto).await?,
@@ -86,7 +86,7 @@ impl Sliding {
         let heard = self
             .since
             .as_ref()
-            .map_or(0, |token| token.ephemeral_after(*ephemeral));
+            .map_or_else(Heard::default, |token| token.heard(now));
         let asked = self.asked.clone();
         let shared_rooms = shared.sliding.rooms.of(user, rows.len());
         let mut rooms = shared_rooms.lock().await;
@@ -110,7 +110,7 @@ impl Sliding {
             after,
             rows,
             rooms: window.rooms.keys().copied().collect(),
-            typing: self.typing(rows, heard, *ephemeral),
+            typing: self.typing(rows, &heard),
             direct: has("m.direct"),
             recounts: asked.shape == Shape::Unstable && window.changes_counts(),
             subscriptions: self.subscriptions(&asked.rooms).await?,
@@ -133,7 +133,7 @@ impl Sliding {
             ignored: &ignored,
             after,
             upto: *upto,
-            ephemeral: (heard, *ephemeral),
+            heard,
             budget: Budget::new(app.config.max_timeline_bytes),
             all_account_data: tokio::sync::OnceCell::new(),
             first: OnceLock::new(),
@@ -142,8 +142,8 @@ impl Sliding {
         self.tell(loader, choice, &window, &moment, profiles).await
     }
 
-    fn typing(&self, rows: &[MembershipRow], heard: i64, now: i64) -> HashSet<RoomNo> {
-        if self.since.is_none() || heard >= now || self.asked.extensions.typing.is_none() {
+    fn typing(&self, rows: &[MembershipRow], heard: &Heard) -> HashSet<RoomNo> {
+        if self.since.is_none() || self.asked.extensions.typing.is_none() {
             return HashSet::new();
         }
         let joined = rows.iter().filter(|row| row.membership == Membership::Join);
@@ -249,7 +249,8 @@ impl Sliding {
             choice.settled = choice.settled.filter(|_| told.is_whole);
             extensions.set_profiles(told);
         }
-        let mut next = Token::new(store, upto, moment.1);
+        let heard = moment.1.clone().after(&teller.loader.heard);
+        let mut next = Token::new(store, upto, heard);
         next.sticky = extensions.sticky_upto();
         let named = choice.counts.into_iter();
         Ok(Found {

@@ -11,7 +11,8 @@
 //! 3. The batch is submitted, conditional on the state version and on the event that it follows.
 //! 4. If it lands, its senders are told. If not, neither do those that follow it: all their drafts are
 //!    handed back, and decided again from 1. A repeated transaction is answered with what it made then;
-//!    when a batch can't be stored for another reason, its drafts are tried one by one.
+//!    when a batch can't be stored for another reason, its drafts are tried one by one. Where other processes were
+//!    first a few times in a row, the room's row is locked before the next batch is decided ([`Turn`]).
 //!
 //! The worker lets the flight land and reads the head again when others wait at the room's gate, after
 //! [`MAX_AHEAD`] events (other processes may have added ends that a next event should tie up), after a
@@ -24,7 +25,7 @@ mod decide;
 
 use std::{collections::VecDeque, sync::Arc};
 
-use rhizome_storage::{CommitError, Submitted, WriteSet};
+use rhizome_storage::{CommitError, Submitted, Turn, WriteSet};
 use ruma::{OwnedRoomId, OwnedServerName};
 
 use crate::{
@@ -35,6 +36,7 @@ use crate::{
         batch::{Batch, Tip},
         commit_error, known_room,
         queue::{Queue, Warm},
+        tries::{LOST, MAX_ATTEMPTS},
     },
     sticky::with_sticky,
 };
@@ -47,8 +49,6 @@ const MAX_BATCH: usize = 64;
 const MAX_FLIGHT: usize = 64;
 /// How many events are decided before the room's head is read again.
 const MAX_AHEAD: usize = 256;
-/// How many batches in a row may fail to land for reasons that deciding again may mend.
-const MAX_ATTEMPTS: usize = 20;
 
 /// Frees the queue if its worker is dropped or panics before its time.
 struct Worker {
@@ -187,6 +187,10 @@ impl<'a> Run<'a> {
     /// Decides as many of `jobs` as go into one batch, and submits that; the others are next.
     async fn send_off(&mut self, mut jobs: VecDeque<Job>) {
         self.turn = false;
+        let held = match self.take_turn().await {
+            Ok(held) => held,
+            Err(error) => return self.undecided(jobs, &error),
+        };
         let decided = match self.decide(&jobs).await {
             Ok(decided) => decided,
             Err(error) => return self.undecided(jobs, &error),
@@ -223,7 +227,11 @@ impl<'a> Run<'a> {
                 }
             };
             set.facts.extend(delayed);
-            match self.rooms.store().submit(set).await {
+            let submitted = match held {
+                Some(turn) => turn.submit(set).await,
+                None => self.rooms.store().submit(set).await,
+            };
+            match submitted {
                 Ok(submitted) => Some(submitted),
                 Err(error) => {
                     self.pending = None;
@@ -236,6 +244,16 @@ impl<'a> Run<'a> {
             outcomes: decided.outcomes,
             commit,
         });
+    }
+
+    /// Where other processes have been first again and again, the room is locked before anything is decided.
+    async fn take_turn(&mut self) -> Result<Option<Turn>> {
+        if self.failures < LOST || !self.flight.is_empty() {
+            return Ok(None);
+        }
+        self.pending = None;
+        let head = known_room(self.rooms, self.room_id).await?;
+        Ok(self.rooms.store().take_turn(head.room).await?)
     }
 
     /// These couldn't be decided. What is in flight may be the reason: if it isn't stored, the state that it would have made

@@ -50,6 +50,7 @@ async fn lock_rooms(
     let written = writes_of(jobs).map(|write| write.room);
     let rooms: BTreeSet<RoomNo> = written
         .chain(facts_of(jobs).filter_map(Fact::room_row))
+        .chain(facts_of(jobs).filter_map(|fact| Some(fact.decided_on()?.0)))
         .collect();
     if rooms.is_empty() {
         return Ok(());

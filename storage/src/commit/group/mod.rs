@@ -32,8 +32,13 @@ pub(super) struct Failed {
     pub(super) trouble: Trouble,
 }
 
-pub(super) async fn attempt(store: &Store, jobs: Vec<Job>) -> Result<Answered, Failed> {
-    let mut written = match write_group(store, &jobs).await {
+/// In a transaction of its own, or in one that is `held`.
+pub(super) async fn attempt(
+    store: &Store,
+    jobs: Vec<Job>,
+    held: Option<Tx>,
+) -> Result<Answered, Failed> {
+    let mut written = match write_group(store, &jobs, held).await {
         Ok(written) => written,
         Err(trouble) => return Err(Failed { jobs, trouble }),
     };
@@ -44,6 +49,9 @@ pub(super) async fn attempt(store: &Store, jobs: Vec<Job>) -> Result<Answered, F
         if let Err(error) = publish::publish(store, &jobs, &mut written).await {
             // It is durable, but the tail can't be brought up to date: the next group will try again.
             tracing::error!(%error, "the log's tail is behind");
+        }
+        if store.core.positions.has_others() {
+            store.core.positions.outbox().speak_up();
         }
     }
     if written
@@ -70,8 +78,11 @@ pub(super) struct Written {
     pub(super) committed: bool,
 }
 
-async fn write_group(store: &Store, jobs: &[Job]) -> Result<Written, Trouble> {
-    let mut tx = store.begin_commit().await?;
+async fn write_group(store: &Store, jobs: &[Job], held: Option<Tx>) -> Result<Written, Trouble> {
+    let mut tx = match held {
+        Some(tx) => tx,
+        None => store.begin_commit().await?,
+    };
     let mut known = load(store, &mut tx, jobs).await?;
     let decisions: Vec<_> = (jobs.iter().enumerate())
         .map(|(index, job)| decide(index, job, &mut known))

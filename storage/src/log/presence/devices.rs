@@ -1,11 +1,15 @@
 //! What a user's devices say, merged: pure, with the time as an argument.
 
+mod said;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ruma::{DeviceId, OwnedDeviceId};
 
+pub(super) use self::said::{Became, Here};
 use super::status::PresenceState;
+use crate::log::positions::ProcessId;
 
 /// A device is still there for so long after its last request that waits.
 pub(super) const GRACE: Duration = Duration::from_secs(30);
@@ -27,6 +31,12 @@ pub struct SyncPresence {
 #[derive(Debug, Default)]
 pub(super) struct Devices {
     known: BTreeMap<OwnedDeviceId, Device>,
+    /// What other processes say of those that they see.
+    elsewhere: BTreeMap<ProcessId, Here>,
+    /// What other processes were told last, …
+    said: Option<Here>,
+    /// … and what they are to be told of a device.
+    became: Option<Became>,
     /// When the user did something.
     pub(super) active: Option<Duration>,
 }
@@ -83,13 +93,17 @@ impl Devices {
         device.open += 1;
         // What it was before it went doesn't count any more.
         device.busy &= before == PresenceState::Busy;
-        if !device.busy {
+        let becomes = !device.busy && device.state != says.state;
+        if becomes {
             device.state = says.state;
         }
         let comes = before < PresenceState::Online && says.state == PresenceState::Online;
         if comes || (says.said && says.state >= PresenceState::Online) {
             device.active = says.said.then_some(now).or(device.active);
             self.active = Some(now);
+        }
+        if becomes {
+            self.became = Some(Became::new(id, says.state, false));
         }
         true
     }
@@ -110,6 +124,7 @@ impl Devices {
             device.until = now + GRACE;
             device.active = Some(now);
         }
+        self.became = Some(Became::new(id, state, true));
         self.active = Some(now);
     }
 
@@ -137,22 +152,34 @@ impl Devices {
 
     /// The device's session ends.
     pub(super) fn end(&mut self, id: &DeviceId) {
-        self.known.remove(id);
+        if self.known.remove(id).is_some() {
+            self.became = Some(Became::new(id, PresenceState::Offline, true));
+        }
     }
 
     /// All sessions end but that of `except`.
     pub(super) fn end_all(&mut self, except: Option<&DeviceId>) {
         self.known.retain(|id, _| Some(&**id) == except);
+        if except.is_none() {
+            self.elsewhere.clear();
+        }
     }
 
     fn is_idle(&self, now: Duration) -> bool {
         self.active.is_none_or(|active| active + IDLE <= now)
     }
 
+    /// What the devices come to that this process sees.
+    fn here(&self, now: Duration) -> PresenceState {
+        let states = self.known.values().map(|device| device.state(now));
+        states.max().unwrap_or_default()
+    }
+
     /// What the user is by all of them.
     pub(super) fn merged(&self, now: Duration) -> PresenceState {
-        let states = self.known.values().map(|device| device.state(now));
-        let highest = states.max().unwrap_or_default();
+        let elsewhere = self.elsewhere.values().filter(|there| there.until > now);
+        let elsewhere = elsewhere.map(|there| there.state).max().unwrap_or_default();
+        let highest = self.here(now).max(elsewhere);
         if highest == PresenceState::Online && self.is_idle(now) {
             return PresenceState::Unavailable;
         }
@@ -166,7 +193,14 @@ impl Devices {
         let ends = there()
             .filter(|device| device.open == 0)
             .map(|device| device.until);
-        let idles = (there().any(|device| device.state == PresenceState::Online))
+        let elsewhere = || self.elsewhere.values().filter(|there| there.until > now);
+        let ends = ends.chain(elsewhere().map(|there| there.until));
+        let again = self.said.filter(|said| said.state > PresenceState::Offline);
+        let again = again.map(|said| said.until.saturating_sub(said::RENEWED));
+        let ends = ends.chain(again.filter(|at| *at > now));
+        let is_online = there().any(|device| device.state == PresenceState::Online)
+            || elsewhere().any(|there| there.state == PresenceState::Online);
+        let idles = is_online
             .then(|| self.active.map(|active| active + IDLE))
             .flatten()
             .filter(|at| *at > now);

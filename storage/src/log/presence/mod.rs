@@ -9,12 +9,14 @@
 //! - [`tasks`]: what the time brings; who is woken, so many in a second and no more.
 //!
 //! Nobody is to be seen in rooms that have more members than [`PresenceOptions::max_room_size`](crate::PresenceOptions).
-//! All of it is of one process.
+//! What one process knows, others are told ([`elsewhere`]); the positions are each process's own.
 
 mod devices;
+mod elsewhere;
 mod outgoing;
 mod people;
 mod person;
+mod reading;
 mod rooms;
 mod status;
 mod tasks;
@@ -30,6 +32,7 @@ use tokio::sync::Notify;
 
 use self::devices::Devices;
 pub use self::devices::SyncPresence;
+pub(crate) use self::elsewhere::SaidPresence;
 pub use self::outgoing::OutgoingPresence;
 use self::people::{Bounds, Learned, People};
 use self::person::Whose;
@@ -234,12 +237,14 @@ impl Store {
     ) -> Result<()> {
         self.know_ours(user).await?;
         let presence = self.presence();
+        let words: Option<Arc<str>> = message.map(Into::into);
         let (mut people, now) = (presence.people(), presence.clock.monotonic());
         people.change_devices(user, now, |devices, said| {
             devices.set(device, state, now);
-            *said = message.map(Into::into);
+            said.clone_from(&words);
         });
         presence.changed(people);
+        presence.say_words(user, words.as_deref());
         Ok(())
     }
 
@@ -253,6 +258,11 @@ impl Store {
 
     /// Another server says something of its user, who shares a room with somebody here.
     pub async fn hear_presence(&self, user: UserNo, update: PresenceUpdate) -> Result<()> {
+        self.presence().say_theirs(user, &update);
+        self.learn_presence(user, update).await
+    }
+
+    async fn learn_presence(&self, user: UserNo, update: PresenceUpdate) -> Result<()> {
         let presence = self.presence();
         if update.state == PresenceState::Offline && presence.of(user).is_none() {
             return Ok(());

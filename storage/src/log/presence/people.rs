@@ -10,7 +10,6 @@ use super::devices::Devices;
 use super::outgoing::OutgoingPresence;
 use super::person::{Person, Whose};
 use super::rooms::Rooms;
-use super::status::{PresenceNews, PresenceStatus};
 use crate::log::positions::Positions;
 use crate::{RoomNo, UserNo};
 
@@ -41,8 +40,8 @@ pub(super) struct Learned {
 #[derive(Debug)]
 pub(super) struct People {
     bounds: Bounds,
-    positions: Positions,
-    known: HashMap<UserNo, Person>,
+    pub(super) positions: Positions,
+    pub(super) known: HashMap<UserNo, Person>,
     pub(super) rooms: Rooms,
     /// When what is known of somebody may change by itself: then or later.
     due: BTreeSet<(Duration, UserNo)>,
@@ -219,7 +218,9 @@ impl People {
     }
 
     /// Tells what has changed of somebody, and notes when to look again.
-    fn settle(&mut self, user: UserNo, now: Duration) {
+    pub(super) fn settle(&mut self, user: UserNo, now: Duration) {
+        self.say(user, now);
+        let alone = !self.positions.has_others();
         let Some(person) = self.known.get_mut(&user) else {
             return;
         };
@@ -242,13 +243,13 @@ impl People {
                     self.rooms.tell(*room);
                 }
             }
-            if person.is_ours()
+            if person.is_told_here(alone)
                 && let Some(out) = &mut self.out
             {
                 out.changed.insert(user);
             }
         }
-        let repeats = self.out.is_some() && person.is_ours() && person.is_there();
+        let repeats = self.out.is_some() && person.is_told_here(alone) && person.is_there();
         let repeat = repeats.then_some(person.repeat);
         let next = person.whose.due(now).into_iter().chain(repeat).min();
         // A time that is too early costs a look, one for each poll would cost more.
@@ -274,7 +275,7 @@ impl People {
             person.due = None;
             if person.repeat <= now
                 && person.is_there()
-                && person.is_ours()
+                && person.is_told_here(!self.positions.has_others())
                 && let Some(out) = &mut self.out
             {
                 person.repeat = now + REPEAT;
@@ -331,68 +332,5 @@ impl People {
 
     pub(super) fn have_moved(&self) -> bool {
         !self.moved.is_empty()
-    }
-
-    /// What is told of somebody, if anything was heard of them.
-    pub(super) fn status(&self, user: UserNo, now: Duration) -> Option<PresenceStatus> {
-        let person = self.known.get(&user)?;
-        Some(person.status(user, now))
-    }
-
-    /// The rooms in which somebody is to be seen.
-    pub(super) fn places_of(&self, user: UserNo) -> Vec<RoomNo> {
-        let places = self.known.get(&user).map(|person| &person.places);
-        places
-            .into_iter()
-            .flat_map(HashMap::keys)
-            .copied()
-            .collect()
-    }
-
-    /// Users of ours who are there, in a room.
-    pub(super) fn ours_in(&self, room: RoomNo) -> Vec<UserNo> {
-        let there = self.rooms.after(room, None).map(|(_, user)| user);
-        let ours = there.filter(|user| {
-            let person = self.known.get(user);
-            person.is_some_and(|person| person.is_ours() && person.is_there())
-        });
-        ours.collect()
-    }
-
-    /// What a reader is to be told: of changes after a position, or of all who are there; of rooms that are new to the
-    /// reader (`true`), of all who are there in any case. In the order of positions, at most so many.
-    pub(super) fn news(
-        &self,
-        reader: UserNo,
-        rooms: &[(RoomNo, bool)],
-        after: Option<i64>,
-        (most, now): (usize, Duration),
-    ) -> Vec<PresenceNews> {
-        let mut found: HashMap<UserNo, i64> = HashMap::new();
-        for (room, new) in rooms {
-            let since = if *new { None } else { after };
-            for (position, user) in self.rooms.after(*room, since) {
-                let at = found.entry(user).or_insert(position);
-                *at = position.max(*at);
-            }
-        }
-        found.remove(&reader);
-        if let Some(own) = self.known.get(&reader)
-            && after.is_none_or(|after| own.changed > after)
-        {
-            found.insert(reader, own.changed);
-        }
-        let mut found: Vec<(i64, UserNo)> = (found.into_iter())
-            .map(|(user, position)| (position, user))
-            .collect();
-        found.sort_unstable();
-        let news = found.into_iter().filter_map(|(position, user)| {
-            let person = self.known.get(&user)?;
-            // That somebody isn't there is news only for who may think that they are.
-            let tells = person.is_there() || after.is_some_and(|after| position > after);
-            let status = tells.then(|| person.status(user, now))?;
-            Some(PresenceNews { position, status })
-        });
-        news.take(most).collect()
     }
 }

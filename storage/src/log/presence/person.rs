@@ -104,6 +104,14 @@ impl Person {
         self.told.state > PresenceState::Offline
     }
 
+    /// Whether this process tells other servers of them: if it isn't `alone`, one that has seen their devices.
+    pub(super) fn is_told_here(&self, alone: bool) -> bool {
+        match &self.whose {
+            Whose::Ours(devices, _) => alone || devices.were_seen_here(),
+            Whose::Theirs(..) => false,
+        }
+    }
+
     pub(super) fn is_ours(&self) -> bool {
         matches!(self.whose, Whose::Ours(..))
     }

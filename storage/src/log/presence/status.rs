@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::UserNo;
 
 /// Whether a user is there. Of several devices the highest counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub enum PresenceState {
     /// Not there, or doesn't want to be seen.
     #[default]
@@ -84,7 +86,7 @@ pub struct PresenceNews {
 }
 
 /// What another server says of its user.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PresenceUpdate {
     /// Whether they are there.
     pub state: PresenceState,

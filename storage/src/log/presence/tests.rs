@@ -7,6 +7,7 @@ use ruma::device_id;
 use super::PresenceState::{Busy, Offline, Online, Unavailable};
 use super::people::Bounds;
 use super::*;
+use crate::log::positions::ProcessId;
 
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -28,7 +29,7 @@ fn people() -> People {
         people: 3,
         places: 100,
     };
-    People::new(bounds, Positions::new(0))
+    People::new(bounds, Positions::new(ProcessId::ONLY, 0))
 }
 
 fn open(rooms: &[RoomNo]) -> Learned {

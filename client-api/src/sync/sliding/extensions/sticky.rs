@@ -51,7 +51,7 @@ pub async fn read(context: &Context<'_>, asked: &Asked) -> Result<Sticky, Matrix
             rooms.push((loader.store.room_id(*room).await?, events));
         }
     }
-    let mut next = Token::new(loader.store, loader.upto, context.moment.1);
+    let mut next = Token::new(loader.store, loader.upto, context.moment.1.clone());
     next.sticky = news.upto;
     Ok(Sticky {
         rooms: Rooms(rooms),

@@ -46,7 +46,7 @@ pub async fn read(context: &Context<'_>, asked: &ToDevice) -> Result<Mail, Matri
         most.clamp(1, MOST),
     );
     let mail = mail.await?;
-    let mut next = Token::new(&app.store, loader.upto, context.moment.1);
+    let mut next = Token::new(&app.store, loader.upto, context.moment.1.clone());
     next.to_device = mail.any.then_some(mail.upto);
     Ok(Mail {
         messages: mail.messages,

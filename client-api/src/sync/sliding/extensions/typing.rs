@@ -53,9 +53,9 @@ pub fn read(context: &Context<'_>, scope: &Scope) -> Typing {
         users.retain(|user| !loader.ignored.contains(user));
         let is_news = match (pick.how, pick.told.and_then(|told| told.upto)) {
             (How::Whole, _) => !users.is_empty(),
-            (How::Since(_), None) => changed > loader.ephemeral.0,
+            (How::Since(_), None) => changed.exceeds(&loader.heard),
             // What was told of it then, nobody knows.
-            (How::Since(_), Some(_)) => changed > 0,
+            (How::Since(_), Some(_)) => !changed.is_empty(),
         };
         if is_news {
             rooms.push((id.clone(), users));
