@@ -112,11 +112,10 @@ impl Vacuum {
 
     /// Has an SQLite database to itself from now on. `false` if a server, or another command, has it open.
     pub async fn claim(&mut self) -> Result<bool> {
-        // It must be the first that the connection does.
+        // It must be the first that a connection does in the file.
         let fresh = AnyConnection::connect(&self.url).await?;
         let used = std::mem::replace(&mut self.connection, fresh);
         used.close().await?;
-        self.run(self.dialect.setup_tidying()).await?;
         self.run("PRAGMA busy_timeout = 0; PRAGMA locking_mode = EXCLUSIVE;")
             .await?;
         match self.run("BEGIN EXCLUSIVE").await {

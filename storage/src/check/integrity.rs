@@ -58,7 +58,7 @@ pub(super) async fn check(
                 Ok(rows) => rows
                     .iter()
                     .map(|row| row.get(column))
-                    .collect::<Result<_>>()?,
+                    .collect::<Result<Vec<String>>>()?,
                 // Where not even that can be read.
                 Err(Error::Failed(why)) => vec![why],
                 Err(busy) => return Err(busy),

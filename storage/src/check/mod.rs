@@ -123,12 +123,14 @@ impl CheckProgress {
         )
     }
 
-    fn begin(&self, total: u64) {
+    /// Something begins that is done in so many parts.
+    pub fn begin(&self, total: u64) {
         self.done.store(0, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
     }
 
-    fn add(&self, done: usize) {
+    /// So many more of them are done.
+    pub fn add(&self, done: usize) {
         self.done.fetch_add(done as u64, Ordering::Relaxed);
     }
 }

@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn migrations_are_compared() {
-        let known: Vec<_> = (1..=3)
+        let known: Vec<_> = (1..=3_u8)
             .map(|version| (i64::from(version), vec![version]))
             .collect();
         let whole = judge(&known, &applied(&[1, 2, 3]), 3);

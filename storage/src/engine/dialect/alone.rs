@@ -61,7 +61,7 @@ impl Dialect {
     pub(crate) fn setup_tidying(self) -> &'static str {
         match self {
             // Not for long: who waits for it could wait for nothing else.
-            Self::Sqlite => "PRAGMA busy_timeout = 500; PRAGMA synchronous = FULL;",
+            Self::Sqlite => "PRAGMA busy_timeout = 500;",
             Self::Postgres => {
                 "SET lock_timeout = '60s'; SET statement_timeout = 0; \
                  SET client_min_messages = warning;"
