@@ -51,6 +51,7 @@ mod stills;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+pub use blobs::{Lies, StoredFiles};
 pub use config::{
     CrashAt, MediaConfig, Place, RemoteConfig, S3Config, ScannerConfig, SealKey, StoreConfig,
 };

@@ -17,7 +17,8 @@ use crate::server;
 
 use super::{ago, say};
 pub(super) use of_user::delete_of;
-use text::{line, parts, size};
+pub(super) use text::size;
+use text::{line, parts};
 
 #[cfg(test)]
 mod tests;

@@ -71,9 +71,9 @@ enum Command {
     /// Look at what the server does that takes its time
     #[command(subcommand)]
     Task(task::TaskCommand),
-    /// Say what happened to the database
+    /// Look through the database, tidy it up, or say what happened to it
     #[command(subcommand)]
-    Database(DatabaseCommand),
+    Database(database::DatabaseCommand),
     /// Show or make the signing key
     Keys {
         #[command(subcommand)]
@@ -139,13 +139,6 @@ struct RoomPolicies {
     /// Write JSON, for programs
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-enum DatabaseCommand {
-    /// It was restored from a backup, or a standby took over: makes clients sync anew. Run it before
-    /// the server starts
-    Restored,
 }
 
 #[derive(Debug, Subcommand)]
@@ -347,6 +340,10 @@ mod tests {
             ("rhizome token create --uses 0", false),
             ("rhizome token list", true),
             ("rhizome token delete", false),
+            ("rhizome database check", true),
+            ("rhizome database check --thorough", true),
+            ("rhizome database vacuum", true),
+            ("rhizome database", false),
             ("rhizome user waiting", true),
             ("rhizome user approve @a:b c", true),
             ("rhizome user approve", false),

@@ -25,6 +25,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod accounts;
+mod check;
 pub mod collect;
 mod commit;
 mod engine;
@@ -41,6 +42,7 @@ mod rooms;
 mod search;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod vacuum;
 
 pub use engine::random;
 use std::collections::{HashMap, HashSet};
@@ -81,6 +83,7 @@ pub use accounts::untold::Untold;
 pub use accounts::user_limits::{OwnLimit, UserLimits};
 pub use accounts::validation::{NewValidation, Tried, Validation};
 pub use accounts::{Account, FirstLogin};
+pub use check::{Check, CheckOptions, CheckProgress, Finding, Findings, Step};
 pub use commit::Submitted;
 pub use commit::turn::Turn;
 pub use commit::write_set::{
@@ -188,6 +191,7 @@ pub use rooms::unread::UnreadRow;
 pub use search::{
     FillSearch, Hit, Hits, Match, Part, SearchQuery, SearchScope, TooMuch, index_history,
 };
+pub use vacuum::{DatabaseSize, Vacuum};
 
 /// The database. Cheap to clone.
 #[derive(Debug, Clone)]

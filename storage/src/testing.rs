@@ -200,6 +200,13 @@ pub async fn spoil_snapshot(store: &Store, at: SnapshotNo, changes: &[(KeyNo, Op
     assert_eq!(touched, 1, "the snapshot is stored");
 }
 
+/// Damages what is stored, by a statement in the words of `engine/dialect.rs`.
+pub async fn spoil(store: &Store, statement: &'static str) {
+    let touched = store.execute(store.sql(statement)).await;
+    let touched = touched.expect("the statement is valid");
+    assert!(touched > 0, "{statement} touches something");
+}
+
 /// Whether the database takes writes from now on; what is stored can be read all the same.
 pub async fn take_writes(store: &Store, takes: bool) {
     let statement = match (store.dialect(), takes) {

@@ -8,6 +8,7 @@ mod away;
 mod bench;
 mod cli;
 mod cli_registration;
+mod database;
 mod decode;
 mod demo;
 mod files;

@@ -38,14 +38,19 @@ impl Disk {
     }
 
     fn path(&self, key: &str) -> io::Result<PathBuf> {
-        if key == MARKER {
-            return Ok(self.folder.join(key));
-        }
-        let (Some(first), Some(second)) = (key.get(..2), key.get(2..4)) else {
-            return Err(io::ErrorKind::NotFound.into());
-        };
-        Ok(self.folder.join(first).join(second).join(key))
+        path_in(&self.folder, key)
     }
+}
+
+/// Where something lies in a folder.
+pub(super) fn path_in(folder: &Path, key: &str) -> io::Result<PathBuf> {
+    if key == MARKER {
+        return Ok(folder.join(key));
+    }
+    let (Some(first), Some(second)) = (key.get(..2), key.get(2..4)) else {
+        return Err(io::ErrorKind::NotFound.into());
+    };
+    Ok(folder.join(first).join(second).join(key))
 }
 
 impl Blobs for Disk {
@@ -166,7 +171,7 @@ fn is_ours(folder: &Path) -> bool {
     name.is_some_and(|name| name.len() == 2 && name.bytes().all(|one| one.is_ascii_hexdigit()))
 }
 
-fn names(folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn names(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -177,7 +182,7 @@ fn names(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(names)
 }
 
-fn list_folder(folder: &Path, into: &mut Vec<Listed>) -> io::Result<()> {
+pub(super) fn list_folder(folder: &Path, into: &mut Vec<Listed>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let Ok(key) = entry.file_name().into_string() else {

@@ -2,6 +2,7 @@
 
 mod disk;
 mod hex;
+mod looking;
 mod s3;
 mod sealed;
 mod spool;
@@ -22,6 +23,7 @@ use crate::config::{Place, StoreConfig};
 
 pub(crate) use disk::Disk;
 use hex::is_hex;
+pub use looking::{Lies, StoredFiles};
 use s3::S3;
 pub(crate) use sealed::{Cipher, Keys, opened, sealed_part, sealed_size};
 pub(crate) use spool::{Spool, Spooled, read_file};

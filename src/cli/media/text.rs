@@ -30,7 +30,7 @@ pub(super) fn parts(file: &str) -> anyhow::Result<(String, String)> {
     Ok((server.to_string(), id.to_owned()))
 }
 
-pub(super) fn size(bytes: u64) -> String {
+pub(in crate::cli) fn size(bytes: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     let unit = units.iter().find(|(shift, _)| bytes >> shift > 0);
     unit.map_or_else(

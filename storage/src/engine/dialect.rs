@@ -18,6 +18,7 @@
 //! Neither database takes U+0000 everywhere (PostgreSQL has no such text, SQLite's JSON functions
 //! cut at it), so text is bound [`escaped`] and read back [`unescaped`] (`engine/sql/value.rs`).
 
+mod alone;
 pub(crate) mod search;
 
 use std::borrow::Cow;

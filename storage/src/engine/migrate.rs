@@ -49,6 +49,14 @@ pub(crate) async fn fill(
     migrator.skip(connection, None).await.map_err(failed)
 }
 
+/// The migrations that this binary knows: numbers and checksums, ascending.
+pub(crate) fn known(dialect: Dialect) -> Result<Vec<(i64, Vec<u8>)>, OpenError> {
+    let known = load(dialect)?.into_iter();
+    Ok(known
+        .map(|one| (one.version, one.checksum.into_owned()))
+        .collect())
+}
+
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 fn failed(error: sqlx::migrate::MigrateError) -> OpenError {
     OpenError::Migration(error.to_string())

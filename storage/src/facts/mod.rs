@@ -24,7 +24,7 @@ pub(crate) mod listing;
 pub(crate) mod notice_room;
 pub(crate) mod profile;
 pub(crate) mod profile_spread;
-mod purge;
+pub(crate) mod purge;
 pub(crate) mod pusher;
 pub(crate) mod receipt;
 pub(crate) mod remote_devices;

@@ -156,7 +156,8 @@ pub(crate) fn extremities_text(extremities: &[Extremity]) -> Result<String> {
     Ok(serde_json::to_string(&rows)?)
 }
 
-fn extremities_of(text: &str) -> Result<Vec<Extremity>> {
+/// The inverse of [`extremities_text`].
+pub(crate) fn extremities_of(text: &str) -> Result<Vec<Extremity>> {
     let rows: Vec<(EventNo, String, i64)> = serde_json::from_str(text)?;
     rows.into_iter()
         .map(|(no, id, depth)| {

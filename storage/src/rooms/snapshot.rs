@@ -126,6 +126,15 @@ impl Nodes {
         });
         children.filter(|at| *at != no).collect()
     }
+
+    /// The entries that stand in these nodes themselves.
+    pub(crate) fn leaves(&self) -> impl Iterator<Item = (KeyNo, EventNo)> {
+        let slots = self.nodes.iter().flat_map(|node| &node.slots);
+        slots.chain(&self.root).filter_map(|slot| match slot {
+            Slot::Leaf(key, event) => Some((*key, *event)),
+            Slot::Child(_) => None,
+        })
+    }
 }
 
 fn node(loaded: &Loaded, at: Ref) -> Result<&Node> {

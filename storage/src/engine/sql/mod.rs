@@ -19,7 +19,7 @@ use sqlx::{Any, AssertSqlSafe};
 
 use crate::engine::dialect::{Dialect, escaped};
 pub(crate) use crate::engine::dialect::{Names, Sort};
-pub(crate) use value::{Cell, Column, Columns, Value, numbers};
+pub(crate) use value::{Cell, Column, Columns, Nullable, Value, numbers};
 
 /// Rows that are bound many at once, made by [`rows!`].
 pub(crate) trait Rows: Serialize {

@@ -8,7 +8,7 @@
 //! than what they wait for ([`wake`]).
 
 mod decide;
-mod read;
+pub(crate) mod read;
 pub(crate) mod wake;
 mod write;
 

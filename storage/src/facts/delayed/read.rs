@@ -12,7 +12,7 @@ use crate::facts::delay_id::{DelayId, txn_digest};
 use crate::{Result, Store, TxnKey, UserNo};
 
 /// How long it is kept what became of one.
-const KEPT_FOR: Duration = Duration::from_hours(7 * 24);
+pub(crate) const KEPT_FOR: Duration = Duration::from_hours(7 * 24);
 /// How many rows are deleted at once.
 const PIECE: usize = 500;
 

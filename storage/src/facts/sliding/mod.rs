@@ -5,7 +5,7 @@
 //! upon that, which holds what differs; when the client shows that version, it has got the answer, and the difference
 //! becomes part of what the connection stands at: with the next step, since until then the version says as much.
 
-mod purge;
+pub(crate) mod purge;
 mod read;
 
 use std::collections::BTreeMap;

@@ -7,7 +7,7 @@ use crate::engine::sql::Columns as _;
 use crate::{Result, Store};
 
 /// How long a connection is kept that isn't used: a client that comes back later begins anew, with what is newest.
-const AGE: Duration = Duration::from_hours(30 * 24);
+pub(crate) const AGE: Duration = Duration::from_hours(30 * 24);
 /// How many go at once.
 const PIECE: usize = 50;
 

@@ -9,7 +9,7 @@
 //! again by its `message_id`, both under a lock. A device that doesn't exist gets nothing, and its sender isn't told.
 
 pub(crate) mod out;
-mod purge;
+pub(crate) mod purge;
 pub(crate) mod taken;
 pub(crate) mod txn;
 

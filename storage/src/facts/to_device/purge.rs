@@ -10,15 +10,15 @@ use crate::engine::sql::Columns as _;
 use crate::{Result, Store, UserNo};
 
 /// How long a message waits for its device, or its server.
-const WAITS: Duration = Duration::from_hours(60 * 24);
+pub(crate) const WAITS: Duration = Duration::from_hours(60 * 24);
 /// How long one waits for a server that was never reached and is in no room: perhaps somebody has made it up.
 const WAITS_IN_VAIN: Duration = Duration::from_hours(3 * 24);
 /// How long a server that failed, and for which there is nothing any more, is known to be left alone.
 const LEFT_ALONE: Duration = Duration::from_hours(24);
 /// How long a client's transaction is known as done.
-const DONE: Duration = Duration::from_hours(7 * 24);
+pub(crate) const DONE: Duration = Duration::from_hours(7 * 24);
 /// How long another server's message is known as taken. Longer than a server whose answer was lost leaves us alone.
-const SEEN: Duration = Duration::from_hours(14 * 24);
+pub(crate) const SEEN: Duration = Duration::from_hours(14 * 24);
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy)]
