@@ -53,12 +53,31 @@ impl Store {
     }
 
     async fn begin_in(&self, pool: &AnyPool) -> Result<Tx> {
-        let begin = self.core.dialect.begin();
+        let statement = self.core.dialect.begin();
+        let inner = if self.core.dialect.is_shared() {
+            let pool = pool.clone();
+            to_its_end(async move { pool.begin_with(statement).await }).await?
+        } else {
+            pool.begin_with(statement).await?
+        };
         Ok(Tx {
-            inner: pool.begin_with(begin).await?,
+            inner,
             store: self.clone(),
         })
     }
+}
+
+/// Waits for a beginning transaction, which begins in any case. (sqlx's PostgreSQL driver forgets of one whose beginning
+/// nobody waits for any longer that it has begun: what the next one writes by that connection, outside of any transaction
+/// as they think, would be in it, and be durable or not as whoever has the connection after them commits or doesn't.)
+async fn to_its_end<T: Send + 'static>(
+    begin: impl Future<Output = sqlx::Result<T>> + Send + 'static,
+) -> sqlx::Result<T> {
+    let begun = tokio::spawn(begin).await;
+    begun.unwrap_or_else(|ended| match ended.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Err(sqlx::Error::WorkerCrashed),
+    })
 }
 
 /// A transaction; dropping it undoes everything.
@@ -112,4 +131,35 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         out.push(char::from(DIGITS[usize::from(byte & 15)]));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ruma::RoomId;
+
+    use crate::testing::TestDatabase;
+    use crate::{Options, Store};
+
+    #[tokio::test]
+    async fn what_is_written_after_a_beginning_that_nobody_waits_for_is_written() {
+        for database in TestDatabase::both().await {
+            let options = Options {
+                max_connections: 4,
+                ..database.options()
+            };
+            let store = Store::open(options).await.unwrap();
+            for n in 0..200_u64 {
+                // Cut off sooner or later on its way.
+                let soon = Duration::from_micros(n * 7);
+                drop(tokio::time::timeout(soon, store.begin()).await);
+                let room = RoomId::parse(format!("!{n}:x")).unwrap();
+                // It is written by one connection and read by another.
+                store.room_no(&room).await.unwrap();
+            }
+            store.close().await;
+            database.remove().await;
+        }
+    }
 }
