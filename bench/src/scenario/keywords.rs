@@ -140,7 +140,9 @@ async fn with_phones(
         });
         let (samples, usage) = series.await?;
         for number in 0..samples.latencies.len() {
-            let (_, phone) = phones.get_mut(number % words).context("a phone is missing")?;
+            let (_, phone) = phones
+                .get_mut(number % words)
+                .context("a phone is missing")?;
             heard(phone).await?;
         }
         found.push((samples, usage));

@@ -35,6 +35,9 @@ pub(in crate::cli) fn size(bytes: u64) -> String {
     let unit = units.iter().find(|(shift, _)| bytes >> shift > 0);
     unit.map_or_else(
         || format!("{bytes} B"),
-        |(shift, unit)| format!("{}.{} {unit}", bytes >> shift, ((bytes * 10) >> shift) % 10),
+        |(shift, unit)| {
+            let rest = bytes & ((1 << shift) - 1);
+            format!("{}.{} {unit}", bytes >> shift, (rest * 10) >> shift)
+        },
     )
 }

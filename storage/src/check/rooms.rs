@@ -84,7 +84,7 @@ const NAMED: &str = "SELECT no, event_id, room FROM event WHERE no IN NUMBERS($1
 struct Ends {
     room: RoomNo,
     room_id: String,
-    ends: std::result::Result<Vec<Extremity>, String>,
+    last: std::result::Result<Vec<Extremity>, String>,
 }
 
 /// Stored events by number: id and room.
@@ -104,12 +104,12 @@ pub(super) async fn check(moment: &mut Moment, progress: &CheckProgress) -> Resu
             rooms.push(Ends {
                 room: row.get("no")?,
                 room_id: row.get("room_id")?,
-                ends: extremities_of(&text).map_err(|error| error.to_string()),
+                last: extremities_of(&text).map_err(|error| error.to_string()),
             });
         }
         let Some(last) = rooms.last() else { break };
         after = last.room;
-        let ends = rooms.iter().flat_map(|room| &room.ends).flatten();
+        let ends = rooms.iter().flat_map(|room| &room.last).flatten();
         let query = moment.sql(NAMED).numbers(ends.map(|end| end.no));
         let mut stored = Stored::new();
         for row in moment.rows(query).await? {
@@ -125,7 +125,7 @@ pub(super) async fn check(moment: &mut Moment, progress: &CheckProgress) -> Resu
 
 /// Each end of a room is an event of that room, under its id.
 fn judge(room: &Ends, stored: &Stored, heads: &mut Tally) {
-    let ends = match &room.ends {
+    let ends = match &room.last {
         Ok(ends) => ends,
         Err(why) => return heads.add(|| format!("{}: {why}", room.room_id)),
     };
@@ -150,10 +150,10 @@ mod tests {
             event_id: owned_event_id!("$a"),
             depth: 1,
         };
-        let room = |ends| Ends {
+        let room = |last| Ends {
             room: RoomNo(1),
             room_id: "!r".to_owned(),
-            ends,
+            last,
         };
         let stored = Stored::from([
             (EventNo(1), (owned_event_id!("$a"), RoomNo(1))),

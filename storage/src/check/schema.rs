@@ -94,7 +94,7 @@ fn judge(known: &[(i64, Vec<u8>)], applied: &BTreeMap<i64, Applied>, oldest: i64
             None => missing.add(|| format!("migration {version}")),
             Some(one) if !one.success => broken_off.add(|| format!("migration {version}")),
             Some(one) if one.checksum != *checksum => {
-                changed.add(|| format!("migration {version}"))
+                changed.add(|| format!("migration {version}"));
             }
             Some(_) => {}
         }

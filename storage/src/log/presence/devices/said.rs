@@ -192,7 +192,12 @@ mod tests {
         assert!(tell(&mut one, 1, &mut two, secs(0)));
         assert!(!tell(&mut one, 1, &mut two, secs(1)));
         assert!(one.due(secs(1)).is_some_and(|due| due <= HOLDS));
-        assert!(tell(&mut one, 1, &mut two, HOLDS - RENEWED + secs(1)));
+        assert!(tell(
+            &mut one,
+            1,
+            &mut two,
+            (HOLDS + secs(1)).saturating_sub(RENEWED)
+        ));
         assert_eq!(two.merged(HOLDS + secs(1)), Online);
         // The first process ends without a word.
         assert!(two.due(HOLDS).is_some());
