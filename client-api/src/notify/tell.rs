@@ -34,6 +34,8 @@ use crate::{App, MatrixError, push::mail_pushers::EMAIL};
 const AT_ONCE: usize = 256;
 /// So much of what waits for a pusher is looked at.
 const LOOK: usize = 200;
+/// Of that so much for something that rings.
+const MAY_RING: usize = 20;
 /// So many pushers are looked for at once.
 const PIECE: usize = 1_000;
 
@@ -220,7 +222,9 @@ impl Teller {
         let Some(quiet) = store.active_elsewhere(user, device, within) else {
             return Ok(None);
         };
-        let events = waiting.pushes.iter().filter_map(|push| match push.about {
+        // It is looked at whenever something comes: what rings is among the last.
+        let last = waiting.pushes.iter().rev().take(MAY_RING);
+        let events = last.filter_map(|push| match push.about {
             About::Event(no) => Some(no),
             _ => None,
         });

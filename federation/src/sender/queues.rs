@@ -39,6 +39,8 @@ pub(super) struct State {
     ready: VecDeque<OwnedServerName>,
     /// and those that are left alone until a time (ms).
     later: BTreeSet<(i64, OwnedServerName)>,
+    /// Idle queues are dropped when there are more than so many.
+    tidy_at: usize,
     /// Up to here the log has been looked at and the queues know of it; nobody sends beyond.
     pub(super) looked_at: Pos,
     /// That this process is the one that sends what is in the log.
@@ -145,9 +147,13 @@ impl Queue {
 
 impl Sender {
     pub(crate) fn new(clock: Clock) -> Self {
+        let state = State {
+            tidy_at: MAX_IDLE,
+            ..State::default()
+        };
         Self {
             clock,
-            state: Mutex::default(),
+            state: Mutex::new(state),
             changed: Notify::new(),
         }
     }
@@ -272,6 +278,7 @@ impl Sender {
             queues,
             ready,
             later,
+            tidy_at,
             ..
         } = &mut *state;
         let mut due = Vec::new();
@@ -292,8 +299,9 @@ impl Sender {
                 due.push(server);
             }
         }
-        if queues.len() > MAX_IDLE {
+        if queues.len() > *tidy_at {
             queues.retain(|_, queue| queue.place != Place::Idle || queue.has_work());
+            *tidy_at = MAX_IDLE.max(queues.len() * 2);
         }
         (due, later.first().map(|(at, _)| *at))
     }
@@ -338,6 +346,13 @@ impl Sender {
             queue.stand = None;
             queue.beside = Beside::default();
         }
+        // Another may have reached those that are left alone here.
+        let left_alone: Vec<_> = state.later.iter().map(|(_, name)| name.clone()).collect();
+        for server in left_alone {
+            state.make_ready(&server);
+        }
+        drop(state);
+        self.changed.notify_one();
     }
 
     /// Messages to devices have arrived up to here.

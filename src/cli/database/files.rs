@@ -3,6 +3,7 @@
 //! Files come and go meanwhile. What seems to be wrong is looked at again with what the database says by then: bytes
 //! are there before their row, and a row says that it is going before its bytes go.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use rhizome_media::{Lies, StoredFiles};
@@ -10,6 +11,8 @@ use rhizome_storage::{Blob, Check, CheckProgress, Clock, Finding, Findings, mill
 
 /// So many are asked for at once.
 const PIECE: usize = 500;
+/// The server sweeps up what has no row after so long at most, if it gets to it.
+const SWEPT: Duration = Duration::from_hours(12);
 /// So many examples are told of a finding.
 const EXAMPLES: usize = 10;
 /// The first two digits of keys.
@@ -196,7 +199,7 @@ fn is_wrong(lies: Lies) -> bool {
     !matches!(lies, Lies::Right | Lies::Elsewhere)
 }
 
-/// What lies in a store for longer than it takes to write its row.
+/// What lies in a store for longer than it takes to write its row, and the server to sweep it up.
 async fn look_for_unknown(
     check: &mut Check,
     files: &StoredFiles,
@@ -204,16 +207,18 @@ async fn look_for_unknown(
     progress: &CheckProgress,
     unknown: &mut Tally,
 ) -> anyhow::Result<()> {
-    let before = Clock::system().now_ms().saturating_sub(millis(grace));
+    let before = Clock::system()
+        .now_ms()
+        .saturating_sub(millis(grace + SWEPT));
     for part in 0..=u8::MAX {
         let keys = files.keys(store, part, before).await?;
         for keys in keys.chunks(PIECE) {
             check.renew().await?;
             let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
             let known = check.known_blobs(&keys).await?;
+            let known: HashSet<&str> = known.iter().map(|(blob, _)| &*blob.key).collect();
             for key in keys {
-                let has_row = known.iter().any(|(blob, _)| blob.key == key);
-                if !has_row && files.has(store, key).await? {
+                if !known.contains(key) && files.has(store, key).await? {
                     unknown.add(format!("{key} in {store}"));
                 }
             }

@@ -8,6 +8,7 @@ use super::finding::Findings;
 use super::moment::Moment;
 use super::{CheckOptions, CheckProgress};
 use crate::collect::Collecting;
+use crate::collect::purge::{FILTERS, TRANSACTIONS};
 use crate::engine::clock::millis;
 use crate::facts::delayed::read::KEPT_FOR;
 use crate::facts::purge::{tables, told_upto};
@@ -58,6 +59,22 @@ const OLD: &[Old] = &[
         what: "ids of messages to devices that were taken",
         sql: "SELECT COUNT(*) AS count FROM to_device_seen WHERE seen_ms < $1",
         age: SEEN,
+    },
+    Old {
+        what: "ids of clients' transactions",
+        sql: "SELECT COUNT(*) AS count FROM client_transaction WHERE ts < $1",
+        age: TRANSACTIONS,
+    },
+    Old {
+        what: "filters that nobody uses",
+        sql: "SELECT COUNT(*) AS count FROM client_filter f WHERE f.used_ms < $1 AND EXISTS (\
+              SELECT 1 FROM client_filter n WHERE n.user_no = f.user_no AND n.id > f.id)",
+        age: FILTERS,
+    },
+    Old {
+        what: "tokens for logging in that have expired",
+        sql: "SELECT COUNT(*) AS count FROM login_token WHERE expires_ms <= $1",
+        age: Duration::ZERO,
     },
     Old {
         what: "steps of authentication that were never finished",

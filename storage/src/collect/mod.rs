@@ -36,7 +36,7 @@
 
 pub mod lifetimes;
 mod mark;
-mod purge;
+pub(crate) mod purge;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -144,16 +144,24 @@ async fn collect(
     let done = stop.run_until_cancelled(pass.all_rooms()).await;
     // The same process takes away what has been told to everybody, and what nobody comes for.
     let others = async {
-        store.purge_told(how.pause).await?;
-        store.purge_sticky(how.pause).await?;
-        store.purge_delayed(how.pause).await?;
-        store.purge_backups(how.pause).await?;
-        store.purge_sliding(how.pause).await?;
-        pass.purge().await?;
-        if let Some(age) = how.expire_devices_after {
-            store.expire_devices(age, how.pause).await?;
-        }
-        store.purge_to_device(how.pause).await
+        let devices = async {
+            match how.expire_devices_after {
+                Some(age) => store.expire_devices(age, how.pause).await.map(drop),
+                None => Ok(()),
+            }
+        };
+        // One that fails keeps none of the others from their turn.
+        let all = [
+            store.purge_told(how.pause).await.map(drop),
+            store.purge_sticky(how.pause).await.map(drop),
+            store.purge_delayed(how.pause).await.map(drop),
+            store.purge_backups(how.pause).await.map(drop),
+            store.purge_sliding(how.pause).await.map(drop),
+            devices.await,
+            store.purge_to_device(how.pause).await.map(drop),
+            pass.purge().await.map(drop),
+        ];
+        all.into_iter().collect::<Result<()>>()
     };
     let others = stop.run_until_cancelled(others).await;
     lease.release().await?;

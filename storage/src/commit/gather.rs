@@ -264,7 +264,7 @@ async fn destinations(store: &Store, servers: &[OwnedServerName]) -> Result<SetN
     };
     let mut found = store.row(find(store)).await?;
     if found.is_none() {
-        intern(store, &nos, &hash, &text).await?;
+        intern(store, &nos, &hash).await?;
         found = store.row(find(store)).await?;
     }
     let row =
@@ -282,18 +282,17 @@ rows! {
     }
 }
 
-/// Writes a set of destinations down, unless somebody was faster.
-async fn intern(store: &Store, servers: &[ServerNo], hash: &str, text: &str) -> Result<()> {
+/// Writes a set of destinations down, unless somebody was faster. (Its column `servers` is read by nobody any more.)
+async fn intern(store: &Store, servers: &[ServerNo], hash: &str) -> Result<()> {
     let no = store.next_set_no().await?;
     let mut tx = store.begin().await?;
     let query = tx
         .sql(
-            "INSERT INTO destination_set (no, digest, servers) VALUES ($1, $2, $3) \
+            "INSERT INTO destination_set (no, digest, servers) VALUES ($1, $2, '[]') \
              ON CONFLICT (digest) DO NOTHING",
         )
         .bind(no)
-        .bind(hash)
-        .bind(text);
+        .bind(hash);
     if tx.execute(query).await? == 0 {
         tx.rollback().await;
         return Ok(());

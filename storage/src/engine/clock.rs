@@ -11,7 +11,7 @@ pub struct Clock(Source);
 
 #[derive(Debug, Clone)]
 enum Source {
-    System { started: Instant },
+    System { started: Instant, wall: SystemTime },
     Manual(Arc<Manual>),
 }
 
@@ -32,6 +32,7 @@ impl Clock {
     pub fn system() -> Self {
         Self(Source::System {
             started: Instant::now(),
+            wall: SystemTime::now(),
         })
     }
 
@@ -64,8 +65,22 @@ impl Clock {
     /// Time since the clock was made; never goes back.
     pub fn monotonic(&self) -> Duration {
         match &self.0 {
-            Source::System { started } => started.elapsed(),
+            Source::System { started, .. } => started.elapsed(),
             Source::Manual(manual) => *manual.elapsed.borrow(),
+        }
+    }
+
+    /// How far the time of day and the time that went by have moved apart since the clock was made: somebody has set it.
+    pub(crate) fn drift(&self) -> Duration {
+        match &self.0 {
+            Source::System { started, wall } => {
+                let passed = started.elapsed();
+                match wall.elapsed() {
+                    Ok(told) => told.abs_diff(passed),
+                    Err(back) => back.duration() + passed,
+                }
+            }
+            Source::Manual(_) => Duration::ZERO,
         }
     }
 
@@ -77,7 +92,7 @@ impl Clock {
     /// Waits until [`Clock::monotonic`] has come to `until`: for who has looked at the clock before other things.
     pub async fn sleep_until(&self, until: Duration) {
         match &self.0 {
-            Source::System { started } => {
+            Source::System { started, .. } => {
                 tokio::time::sleep(until.saturating_sub(started.elapsed())).await;
             }
             Source::Manual(manual) => {

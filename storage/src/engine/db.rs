@@ -1,9 +1,11 @@
 //! Plain statements. What every module of this crate uses; counted, and in both dialects.
 
+use futures_util::TryStreamExt as _;
 use sqlx::any::AnyRow;
-use sqlx::{Any, AnyPool, Transaction};
+use sqlx::{Any, AnyPool, Executor as _, Transaction};
 
 use super::sql::Query;
+use super::sql::many::Many;
 use crate::{Result, Store};
 
 impl Store {
@@ -108,6 +110,23 @@ impl Tx {
             .execute(&mut *self.inner)
             .await?
             .rows_affected())
+    }
+
+    /// Whether it takes many statements at once.
+    pub(crate) fn takes_many(&self) -> bool {
+        !self.store.core.dialect.is_shared()
+    }
+
+    /// Runs many statements at once, in their order; gives how many rows each touched.
+    pub(crate) async fn execute_many(&mut self, many: Many) -> sqlx::Result<Vec<u64>> {
+        let counters = &self.store.core.counters;
+        counters.queries(many.count());
+        let mut touched = Vec::with_capacity(many.count());
+        let mut done = (&mut *self.inner).fetch_many(many.ready()?);
+        while let Some(step) = done.try_next().await? {
+            touched.extend(step.left().map(|done| done.rows_affected()));
+        }
+        Ok(touched)
     }
 
     pub(crate) async fn commit(self) -> sqlx::Result<()> {

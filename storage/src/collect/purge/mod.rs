@@ -17,11 +17,17 @@ mod tests;
 mod times;
 mod transactions;
 
+use std::time::Duration;
+
+pub(crate) use self::filters::UNUSED as FILTERS;
+pub(crate) use self::transactions::KNOWN as TRANSACTIONS;
 use super::Pass;
 use crate::Result;
 
 /// How many pieces in which there was nothing to delete before the lease is renewed.
 const READ: u32 = 100;
+/// How far the clock may have been set since this process began, before nothing is too old for it any more.
+const DRIFT: Duration = Duration::from_hours(24);
 
 /// How far it has come.
 #[derive(Debug, Default)]
@@ -35,6 +41,14 @@ impl Pass<'_> {
     /// Deletes what is too old. Gives the number of rows.
     pub(super) async fn purge(&self) -> Result<u64> {
         let mut purged = Purged::default();
+        let drift = self.store.clock().drift();
+        if drift > DRIFT {
+            tracing::warn!(
+                ?drift,
+                "the machine's clock was set: what is old isn't deleted before this process begins again"
+            );
+            return Ok(0);
+        }
         if !self.lease.renew().await? {
             return Ok(0);
         }

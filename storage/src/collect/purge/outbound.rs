@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Pass, Purged};
 use crate::engine::sql::Columns as _;
-use crate::{Pos, Result, SetNo};
+use crate::{Pos, Result, RoomNo, SetNo};
 
 /// For how long all of it waits.
 const WAITS: Duration = Duration::from_hours(30 * 24);
@@ -23,8 +23,9 @@ const REACHED: &str = "SELECT m.set_no, MIN(COALESCE(s.sent_pos, 0)) AS reached 
     JOIN server_name n ON n.no = m.server LEFT JOIN destination_state s ON s.server = n.name \
     WHERE m.set_no IN NUMBERS($1) GROUP BY m.set_no";
 const NEEDLESS: &str = "DELETE FROM outbound WHERE pos IN NUMBERS($1)";
-const NOT_NEWEST: &str = "DELETE FROM outbound WHERE pos IN NUMBERS($1) AND EXISTS (\
-    SELECT 1 FROM outbound n WHERE n.set_no = outbound.set_no AND n.room = outbound.room AND n.pos > outbound.pos)";
+
+/// Something to be sent: where it stands, to which servers, of which room.
+type Row = (Pos, SetNo, RoomNo);
 
 impl Pass<'_> {
     /// `false` if another process has the lease.
@@ -33,34 +34,40 @@ impl Pass<'_> {
         let oldest = self.older_than(NEWEST_WAITS).await?;
         // Cursors go only forwards, so what was true in this pass still is.
         let mut reached: HashMap<SetNo, Pos> = HashMap::new();
+        // The newest so far of each room that has waited for too long.
+        let mut newest: HashMap<(SetNo, RoomNo), Pos> = HashMap::new();
         let mut after = Pos(i64::MIN);
         loop {
             let query = self
                 .store
-                .sql("SELECT pos, set_no FROM outbound WHERE pos > $1 ORDER BY pos LIMIT $2")
+                .sql("SELECT pos, set_no, room FROM outbound WHERE pos > $1 ORDER BY pos LIMIT $2")
                 .bind(after)
                 .bind(PIECE);
             let rows = self.store.rows(query).await?;
-            let rows: Vec<(Pos, SetNo)> = rows
+            let rows: Vec<Row> = rows
                 .iter()
-                .map(|row| Ok((row.get("pos")?, row.get("set_no")?)))
+                .map(|row| Ok((row.get("pos")?, row.get("set_no")?, row.get("room")?)))
                 .collect::<Result<_>>()?;
-            self.look_up(&rows, &mut reached).await?;
-            let (mut needless, mut overdue) = (Vec::new(), Vec::new());
-            for (pos, set) in &rows {
+            if !self.look_up(&rows, &mut reached, purged).await? {
+                return Ok(false);
+            }
+            let mut needless = Vec::new();
+            for (pos, set, room) in &rows {
+                after = *pos;
                 if reached.get(set).is_some_and(|reached| pos <= reached) || *pos <= oldest {
                     needless.push(*pos);
-                } else if *pos <= old {
-                    overdue.push(*pos);
+                    continue;
                 }
-                after = *pos;
+                // What comes later is enough.
+                needless.extend(newest.remove(&(*set, *room)));
+                if *pos <= old {
+                    newest.insert((*set, *room), *pos);
+                }
             }
             let mut deleted = 0;
-            for (text, which) in [(NEEDLESS, needless), (NOT_NEWEST, overdue)] {
-                if !which.is_empty() {
-                    let query = self.store.sql(text).numbers(which);
-                    deleted += self.store.execute(query).await?;
-                }
+            if !needless.is_empty() {
+                let query = self.store.sql(NEEDLESS).numbers(needless);
+                deleted = self.store.execute(query).await?;
             }
             if !self.goes_on(purged, deleted).await? {
                 return Ok(false);
@@ -71,13 +78,14 @@ impl Pass<'_> {
         }
     }
 
-    /// How far the sets of these rows are, those that aren't known yet.
+    /// How far the sets of these rows are, those that aren't known yet. `false` if another process has the lease.
     async fn look_up(
         &self,
-        rows: &[(Pos, SetNo)],
+        rows: &[Row],
         reached: &mut HashMap<SetNo, Pos>,
-    ) -> Result<()> {
-        let unknown = rows.iter().map(|(_, set)| *set);
+        purged: &mut Purged,
+    ) -> Result<bool> {
+        let unknown = rows.iter().map(|(_, set, _)| *set);
         let mut unknown: Vec<SetNo> = unknown.filter(|set| !reached.contains_key(set)).collect();
         unknown.sort_unstable();
         unknown.dedup();
@@ -88,8 +96,10 @@ impl Pass<'_> {
             for row in self.store.rows(query).await? {
                 reached.insert(row.get("set_no")?, row.get("reached")?);
             }
-            self.pause().await;
+            if !self.goes_on(purged, 0).await? {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 }

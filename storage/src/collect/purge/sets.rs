@@ -18,6 +18,8 @@ const UNUSED: Duration = Duration::from_hours(30 * 24);
 const RETIRED: Duration = Duration::from_hours(24);
 
 const PIECE: usize = 1_000;
+/// Old rows are large: they hold the names of all servers.
+const RETIRED_AT_ONCE: usize = 50;
 
 /// The next ones.
 const NEXT: &str = "SELECT d.no, d.retired_ms, l.last_pos FROM destination_set d \
@@ -38,20 +40,25 @@ impl Pass<'_> {
             let (mut unused, mut over) = (Vec::new(), Vec::new());
             for row in &rows {
                 after = row.get("no")?;
-                // Nothing was sent yet to one that has no position.
+                // One that has no position was never sent anything, or not since positions are noted.
                 let last: Option<Pos> = row.get("last_pos")?;
                 match row.get::<Option<i64>>("retired_ms")? {
-                    None if last.is_none_or(|last| last <= old) => unused.push(after),
+                    None if old > Pos(0) && last.is_none_or(|last| last <= old) => {
+                        unused.push(after)
+                    }
                     Some(since) if since <= now - millis(RETIRED) => over.push(after),
                     _ => {}
                 }
             }
-            let mut retired = 0;
-            if !unused.is_empty() {
+            for unused in unused.chunks(RETIRED_AT_ONCE) {
+                let unused = unused.iter().copied();
                 let query = self.store.sql(RETIRE).numbers(unused).bind(now).bind(old);
-                retired = self.store.execute(query).await?;
+                let retired = self.store.execute(query).await?;
+                if !self.goes_on(purged, retired).await? {
+                    return Ok(false);
+                }
             }
-            if !self.goes_on(purged, retired).await? {
+            if !self.goes_on(purged, 0).await? {
                 return Ok(false);
             }
             for set in over {
@@ -79,7 +86,8 @@ impl Pass<'_> {
                 .store
                 .sql(
                     "DELETE FROM set_member WHERE set_no = $1 AND server IN \
-                     (SELECT server FROM set_member WHERE set_no = $1 LIMIT $2)",
+                     (SELECT server FROM set_member WHERE set_no = $1 LIMIT $2) \
+                     AND NOT EXISTS (SELECT 1 FROM outbound o WHERE o.set_no = $1)",
                 )
                 .bind(set)
                 .bind(PIECE);

@@ -259,6 +259,27 @@ async fn a_set_that_is_in_use_stays() {
 }
 
 #[tokio::test]
+async fn a_set_of_which_no_position_is_noted_waits_as_long_as_others() {
+    each(|store| async move {
+        move_log(&store, 7).await;
+        two_sets(&store).await;
+        run(&store, "DELETE FROM outbound", &[]).await;
+        run(&store, "DELETE FROM outbound_last", &[]).await;
+        let left = async || numbers(&store, "SELECT no AS what FROM destination_set").await;
+        purge(&store).await;
+        store.clock().advance(2 * DAY);
+        purge(&store).await;
+        assert_eq!(left().await, [1, 2]);
+        store.clock().advance(28 * DAY);
+        purge(&store).await;
+        store.clock().advance(DAY);
+        purge(&store).await;
+        assert!(left().await.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn filters_that_nobody_uses_go_and_no_number_comes_again() {
     each(|store| async move {
         let (ada, bob) = (UserNo(1), UserNo(2));

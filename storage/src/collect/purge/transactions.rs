@@ -11,7 +11,7 @@ use crate::engine::sql::{Columns as _, rows};
 use crate::{Result, UserNo};
 
 /// For how long. As for messages to devices (`facts/to_device/purge.rs`).
-const KNOWN: Duration = Duration::from_hours(7 * 24);
+pub(crate) const KNOWN: Duration = Duration::from_hours(7 * 24);
 
 const PIECE: usize = 1_000;
 

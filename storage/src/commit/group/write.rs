@@ -1,14 +1,21 @@
-//! Sends a plan's rows: those without positions, the counter, those with.
+//! Sends a plan's rows: those without positions, the counter, those with. SQLite, where nobody waits for the counter,
+//! takes all but that in one go.
 
 use crate::commit::rows::Plan;
 use crate::engine::db::Tx;
 use crate::engine::sql::Columns as _;
-use crate::engine::sql::statement::Statement;
+use crate::engine::sql::many::Many;
+use crate::engine::sql::statement::{Statement, Statements};
 use crate::engine::trouble::Trouble;
 use crate::{Error, Pos};
 
 /// Gives the position before the group's first and the order after its last backfilled event.
 pub(super) async fn write(tx: &mut Tx, plan: &Plan) -> Result<(Pos, i64), Trouble> {
+    if tx.takes_many() {
+        let (base, back) = take_counter(tx, plan).await?;
+        at_once(tx, plan, base, back).await?;
+        return Ok((base, back));
+    }
     for statement in &plan.statements.before {
         run(tx, statement, Pos(0), 0).await?;
     }
@@ -36,11 +43,8 @@ async fn take_counter(tx: &mut Tx, plan: &Plan) -> Result<(Pos, i64), Trouble> {
 }
 
 async fn run(tx: &mut Tx, statement: &Statement, base: Pos, back: i64) -> Result<(), Trouble> {
-    let with_rows = |tx: &Tx, sql| {
-        tx.sql(sql)
-            .list(Ok(statement.rows.clone()), statement.names)
-    };
-    let mut query = with_rows(tx, statement.sql);
+    let rows = Ok(statement.rows.clone());
+    let mut query = tx.sql(statement.sql).list(rows, statement.names);
     if statement.sql.contains("$2") {
         query = query.bind(base);
     }
@@ -48,6 +52,32 @@ async fn run(tx: &mut Tx, statement: &Statement, base: Pos, back: i64) -> Result
         query = query.bind(back);
     }
     let touched = tx.execute(query).await?;
+    touches(tx, statement, touched).await
+}
+
+/// All statements at once.
+async fn at_once(tx: &mut Tx, plan: &Plan, base: Pos, back: i64) -> Result<(), Trouble> {
+    let Statements { before, after } = &plan.statements;
+    let all: Vec<&Statement> = before.iter().chain(after).collect();
+    if all.is_empty() {
+        return Ok(());
+    }
+    let mut many = Many::new([base.0, back]);
+    for statement in &all {
+        many.add(statement);
+    }
+    let touched = tx.execute_many(many).await?;
+    if touched.len() != all.len() {
+        return Err(Error::broken("not every statement was run").into());
+    }
+    for (statement, touched) in all.into_iter().zip(touched) {
+        touches(tx, statement, touched).await?;
+    }
+    Ok(())
+}
+
+/// Whether a statement touched as many rows as it must, and what is to be done if it didn't.
+async fn touches(tx: &mut Tx, statement: &Statement, touched: u64) -> Result<(), Trouble> {
     if statement
         .expect
         .is_none_or(|expect| expect as u64 == touched)
@@ -57,6 +87,8 @@ async fn run(tx: &mut Tx, statement: &Statement, base: Pos, back: i64) -> Result
     let Some(otherwise) = statement.otherwise else {
         return Err(Error::broken("an event has the number of another").into());
     };
-    tx.execute(with_rows(tx, otherwise)).await?;
+    let rows = Ok(statement.rows.clone());
+    let query = tx.sql(otherwise).list(rows, statement.names);
+    tx.execute(query).await?;
     Ok(())
 }

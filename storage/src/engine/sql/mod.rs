@@ -9,6 +9,7 @@
 //! store.sql("DELETE FROM t USING … FROM ROWS($1) AS x WHERE t.room = x.room AND t.kind = x.kind").rows(&rows)
 //! ```
 
+pub(crate) mod many;
 pub(crate) mod statement;
 mod text;
 mod value;
