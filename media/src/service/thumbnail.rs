@@ -77,6 +77,10 @@ impl Media {
         let (media, of, source) = (self.clone(), of.clone(), source.clone());
         let work = move |tell: super::flights::Tell<Told>| async move {
             let made = async {
+                // Whoever came before may have been done between the look and this.
+                if let Some(made) = media.made(&of, &source.key, wanted).await? {
+                    return Ok(Some(made));
+                }
                 if most < usize::MAX && media.count(&source.key, wanted).await? >= most {
                     return Ok(None);
                 }
