@@ -43,23 +43,24 @@ enum What {
     /// A user here says something else of it, which is too long for this and is in the database.
     #[serde(rename = "wrote")]
     Wrote,
-    /// What another server has said of its user: just now, or, if it is said again, for so long it still holds. Other
-    /// processes may have heard something newer then.
+    /// What another server has said of its user, without words that are too long: just now, or, if it is said again, for so
+    /// long it still holds. Other processes may have heard something newer then.
     #[serde(rename = "theirs")]
     Theirs(PresenceUpdate, Option<i64>),
 }
 
 impl SaidPresence {
-    fn said(self) -> Said {
+    fn said(mut self) -> Said {
         let said = self.written();
-        match self.what {
-            What::Says(_) if !said.fits() => Self {
-                what: What::Wrote,
-                ..self
-            }
-            .written(),
-            _ => said,
+        if said.fits() {
+            return said;
         }
+        if let What::Theirs(update, _) = &mut self.what {
+            update.message = None;
+        } else if matches!(self.what, What::Says(_)) {
+            self.what = What::Wrote;
+        }
+        self.written()
     }
 
     fn written(&self) -> Said {
