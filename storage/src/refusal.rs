@@ -63,6 +63,7 @@ impl Refusal for CommitError {
             Self::Store(error) => error.status(),
             Self::AliasTaken(_) | Self::Unsubscribed(_) | Self::DelayedMoved(_) => 409,
             Self::TooManyDelayed { .. } => 429,
+            Self::TurnOver => 503,
             Self::KeyTaken { .. }
             | Self::TooManyKeys(_)
             | Self::ProfileTooLarge(_)

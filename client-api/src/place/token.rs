@@ -1,5 +1,5 @@
-//! Sync tokens: `s<epoch><seal>_<position>_<ephemeral>[_<to-device>][_k<sticky>][_e<process>-<ephemeral>]*[_p<presence>]`,
-//! opaque to clients.
+//! Sync tokens, opaque to clients:
+//! `s<epoch><seal>_<position>_<ephemeral>[_<to-device>][_k<sticky>][_e<process>-<ephemeral>]*[_p[<process>-]<presence>]`.
 
 use std::{fmt, sync::Arc};
 
@@ -23,8 +23,8 @@ pub struct Token {
     pub to_device: Option<Pos>,
     /// Where there were more sticky events than fit: up to where these are told.
     pub sticky: Option<Pos>,
-    /// Where there was more presence than fits: up to where it is told of the positions of the process that gave the token.
-    pub presence: Option<i64>,
+    /// Where there was more presence than fits: by which process it is told, and up to where of its positions.
+    pub presence: Option<(ProcessId, i64)>,
     /// What shows that we gave it out; none in tokens from before there were seals.
     pub seal: Option<String>,
 }
@@ -34,6 +34,8 @@ const EPOCH: usize = 12;
 
 /// Of how many processes a token tells at most.
 const MOST_PROCESSES: usize = 32;
+
+const _: () = assert!(Heard::MOST <= MOST_PROCESSES);
 
 /// What a client sent as a token is not one.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,13 +73,17 @@ impl Token {
                 return Err(NotAToken);
             }
             if let Some(digits) = part.strip_prefix('p') {
-                token.presence = Some(number(digits)?.min(ephemeral));
+                let (process, digits) = match digits.split_once('-') {
+                    Some((process, digits)) => (named(process)?, digits),
+                    None => (ProcessId::ONLY, digits),
+                };
+                token.presence = Some((process, number(digits)?.min(ephemeral)));
                 continue;
             }
             if let Some(of) = part.strip_prefix('e') {
                 let (process, position) = of.split_once('-').ok_or(NotAToken)?;
                 processes.note(named(process)?, number(position)?);
-                if processes.all().count() >= MOST_PROCESSES {
+                if processes.len() > MOST_PROCESSES {
                     return Err(NotAToken);
                 }
                 continue;
@@ -142,38 +148,37 @@ impl Token {
         given.as_bytes().ct_eq(seal.as_bytes()).into()
     }
 
-    /// What the client has been told of what isn't in the log, where `now` is what this process has to tell. A position
-    /// from the future of a process that has no others is one of an earlier life, whose clock was ahead: everything counts
-    /// as unseen.
-    pub fn heard(&self, now: &Heard) -> Heard {
-        if self.heard.of(ProcessId::ONLY) > now.of(ProcessId::ONLY) && !self.names_processes() {
-            return Heard::default();
+    /// What the client has been told of what isn't in the log, where `now` is what this `process` has to tell. Of one that has
+    /// no others nothing else counts, and a position from the future is one of an earlier life, whose clock was ahead:
+    /// everything counts as unseen. One of several has no earlier life, and nobody was told more than it has said.
+    pub fn heard(&self, now: &Heard, process: ProcessId) -> Heard {
+        let (told, most) = (self.heard.of(process), now.of(process));
+        if process == ProcessId::ONLY {
+            return if told > most {
+                Heard::default()
+            } else {
+                Heard::only(process, told)
+            };
         }
-        self.heard.clone()
+        let mut heard = self.heard.clone();
+        if told > most {
+            heard.set(process, most);
+        }
+        heard
     }
 
     /// Where to go on with presence, which has positions of the process that tells it; as [`Token::heard`].
     pub fn presence_after(&self, now: &Heard, process: ProcessId) -> i64 {
-        let told = self.heard(now).of(process);
+        let told = self.heard(now, process).of(process);
         match self.presence {
-            // Of several, each goes on from its own position, which says the same.
-            Some(presence) if process == ProcessId::ONLY => presence.min(told),
+            Some((by, presence)) if by == process => presence.min(told),
             _ => told,
         }
     }
 
     /// There was more presence than fits: it is told up to there.
     pub fn leave_presence(&mut self, process: ProcessId, upto: i64) {
-        self.presence = Some(upto);
-        if process != ProcessId::ONLY {
-            self.heard.set(process, upto);
-        }
-    }
-
-    fn names_processes(&self) -> bool {
-        self.heard
-            .all()
-            .any(|(process, _)| process != ProcessId::ONLY)
+        self.presence = Some((process, upto));
     }
 }
 
@@ -192,11 +197,12 @@ impl fmt::Display for Token {
             .heard
             .all()
             .filter(|(process, _)| *process != ProcessId::ONLY);
-        for (process, position) in several.take(MOST_PROCESSES - 1) {
+        for (process, position) in several {
             write!(f, "_e{:x}-{position}", process.0)?;
         }
         match self.presence {
-            Some(told) => write!(f, "_p{told}"),
+            Some((ProcessId::ONLY, told)) => write!(f, "_p{told}"),
+            Some((process, told)) => write!(f, "_p{:x}-{told}", process.0),
             None => Ok(()),
         }
     }
@@ -238,147 +244,4 @@ pub async fn position(store: &Store, text: &str) -> Result<Option<Token>, Matrix
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_reads_back_as_itself() {
-        let seal = || Some("0f".to_owned());
-        let all = Some(Pos(72_594));
-        for (epoch, seal, to_device, sticky, presence) in [
-            ("0af3", None, None, None, None),
-            ("0123456789ab", None, Some(Pos(0)), None, Some(0)),
-            ("0123456789ab", seal(), None, Some(Pos(5)), None),
-            ("0123456789ab", seal(), None, None, Some(12)),
-            ("0123456789ab", seal(), all, all, Some(3)),
-        ] {
-            let token = Token {
-                epoch: epoch.into(),
-                pos: Pos(72_594),
-                heard: Heard::only(ProcessId::ONLY, 12),
-                to_device,
-                sticky,
-                presence,
-                seal,
-            };
-            assert_eq!(Token::parse(&token.to_string()).as_ref(), Ok(&token));
-            let mut of_several = Heard::only(ProcessId(0xa1), 12);
-            of_several.note(ProcessId(u32::MAX), 7);
-            let token = Token {
-                heard: of_several,
-                ..token
-            };
-            assert_eq!(Token::parse(&token.to_string()), Ok(token));
-        }
-    }
-
-    #[test]
-    fn a_token_names_no_more_processes_than_can_be_read() {
-        let mut heard = Heard::default();
-        for n in 1..100 {
-            heard.note(ProcessId(n), i64::from(n));
-        }
-        let token = Token {
-            heard,
-            ..Token::parse("s1_7_3").unwrap()
-        };
-        assert!(Token::parse(&token.to_string()).is_ok());
-    }
-
-    #[test]
-    fn what_a_device_has_been_told_is_no_more_than_all() {
-        let told = |text: &str| Token::parse(text).map(|token| token.told_to_device());
-        // From before there were such messages, and where an answer had none.
-        assert_eq!(told("s1_7_3"), Ok(Pos(7)));
-        assert_eq!(told("s1_7_3_5"), Ok(Pos(5)));
-        assert_eq!(told("s1_7_3_99"), Ok(Pos(7)));
-        let sticky = |text: &str| Token::parse(text).map(|token| token.told_sticky());
-        assert_eq!(sticky("s1_7_3_5"), Ok(Pos(7)));
-        assert_eq!(sticky("s1_7_3_5_k6"), Ok(Pos(6)));
-        assert_eq!(sticky("s1_7_3_k99"), Ok(Pos(7)));
-    }
-
-    #[test]
-    fn what_is_not_a_token_is_told_apart() {
-        for text in [
-            "",
-            "s",
-            "s1",
-            "s1_2",
-            "s1_2_3_4_5",
-            "s1_2_3_k",
-            "s1_2_3_k4_5",
-            "s1_2_3_k4_k5",
-            "s1_2_k3",
-            "s1_2_3_p",
-            "s1_2_3_p4_5",
-            "s1_2_3_p4_k5",
-            "s1_2_3_p4_p5",
-            "s1_2_p3",
-            "s1_2_3_e",
-            "s1_2_3_e1",
-            "s1_2_3_e-5",
-            "s1_2_3_e0-5",
-            "s1_2_3_eg-5",
-            "s1_2_3_eA-5",
-            "s1_2_3_e1-",
-            "s1_2_3_e1-5-6",
-            "s1_2_3_e123456789-5",
-            "s1_2_3_e1-5_4",
-            "s1_2_3_p4_e1-5",
-            "s1_2_3_",
-            "s1_2_3_-4",
-            "t1_2_3",
-            "s_1_2",
-            "s1__2",
-            "s-1_2_3",
-            "s1_+2_3",
-            "sé_1_2",
-            "s1_2_99999999999999999999",
-            "s1_2_3\u{0}",
-            " s1_2_3",
-        ] {
-            assert_eq!(Token::parse(text), Err(NotAToken), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn an_ephemeral_position_from_the_future_is_forgotten() {
-        let token = Token::parse("s1_7_9").unwrap();
-        let now = |head| Heard::only(ProcessId::ONLY, head);
-        assert_eq!(token.heard(&now(20)), now(9));
-        assert_eq!(token.heard(&now(8)), Heard::default());
-    }
-
-    /// However many processes a client is answered by, none takes what another told for news, nor for its own.
-    #[test]
-    fn positions_of_other_processes_stay_theirs() {
-        let token = Token::parse("s1_7_900_e1-900_e2-20").unwrap();
-        let (one, two) = (ProcessId(1), ProcessId(2));
-        let mut now = Heard::only(two, 25);
-        now.note(one, 880);
-        let heard = token.heard(&now);
-        assert_eq!((heard.of(one), heard.of(two)), (900, 20));
-        assert_eq!(token.presence_after(&now, two), 20);
-        // From before there were several: all of it is told, once.
-        let old = Token::parse("s1_7_900").unwrap();
-        assert_eq!(old.heard(&now).of(two), 0);
-    }
-
-    #[test]
-    fn presence_may_be_told_less_far_and_never_further() {
-        let now = Heard::only(ProcessId::ONLY, 20);
-        let told = |text: &str| {
-            Token::parse(text).map(|token| token.presence_after(&now, ProcessId::ONLY))
-        };
-        assert_eq!(told("s1_7_9"), Ok(9));
-        assert_eq!(told("s1_7_9_5_k6"), Ok(9));
-        assert_eq!(told("s1_7_9_p4"), Ok(4));
-        assert_eq!(told("s1_7_9_p99"), Ok(9));
-        // The stream is another one by now.
-        assert_eq!(told("s1_7_99_p4"), Ok(0));
-        let mut token = Token::parse("s1_7_9_ea-9_e5-3").unwrap();
-        token.leave_presence(ProcessId(10), 4);
-        assert_eq!(token.to_string(), "s1_7_4_e5-3_ea-4_p4");
-    }
-}
+mod tests;

@@ -127,10 +127,11 @@ impl Reader {
         let (upto, now, rows) = self.moment().await?;
         let store = &self.app.store;
         let after = self.since.as_ref().map(|token| token.pos);
+        let process = store.ephemeral().process();
         let heard = self
             .since
             .as_ref()
-            .map_or_else(Heard::default, |token| token.heard(&now));
+            .map_or_else(Heard::default, |token| token.heard(&now, process));
         let mut next = Token::new(store, upto, now.clone().after(&heard));
         let window = if let Some(after) = after {
             let window = Window::read(store, self.viewer.user, &rows, after, upto).await?;
@@ -160,7 +161,6 @@ impl Reader {
         next.to_device = self.unacknowledged.then_some(mail.upto);
         let sticky = StickyNews::read(store, &rows, Some(&window), since, upto).await?;
         next.sticky = sticky.upto;
-        let process = store.ephemeral().process();
         let told = since.map_or(0, |token| token.presence_after(&now, process));
         let of = (&self.viewer, &self.ask.filter.presence);
         let span = Span {

@@ -212,7 +212,11 @@ pub async fn reject_left_behind(
         let set = WriteSet::from(write);
         match tries.commit(set).await {
             Ok(_) => return Ok(()),
-            Err(CommitError::StateMoved { .. } | CommitError::DuplicateEvent { .. }) => {}
+            Err(
+                CommitError::StateMoved { .. }
+                | CommitError::TurnOver
+                | CommitError::DuplicateEvent { .. },
+            ) => {}
             Err(error) => return Err(commit_error(error)),
         }
     }

@@ -75,7 +75,7 @@ pub(super) async fn known(rooms: &Rooms, head: &RoomHead, pdu: &Arc<Pdu>) -> Res
                 }
                 break;
             }
-            Err(CommitError::StateMoved { .. }) => {}
+            Err(CommitError::StateMoved { .. } | CommitError::TurnOver) => {}
             Err(error) => return Err(commit_error(error)),
         }
     }

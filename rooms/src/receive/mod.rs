@@ -270,7 +270,7 @@ async fn change_room(
                 }
                 return Ok(Some(decided.outcome));
             }
-            Err(CommitError::StateMoved { .. }) => {}
+            Err(CommitError::StateMoved { .. } | CommitError::TurnOver) => {}
             Err(CommitError::DuplicateEvent { done, .. }) => {
                 return Ok(done.then_some(Received::Known));
             }

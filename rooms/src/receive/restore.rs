@@ -89,7 +89,7 @@ pub(super) async fn restore(rooms: &Rooms, stored: &StoredEvent, pdu: &Arc<Pdu>)
                 tracing::info!(%event, "an event that came mangled has its content now");
                 return Ok(());
             }
-            Err(CommitError::StateMoved { .. }) => {}
+            Err(CommitError::StateMoved { .. } | CommitError::TurnOver) => {}
             Err(error) => return Err(commit_error(error)),
         }
     }

@@ -176,6 +176,9 @@ pub(crate) fn commit_error(error: CommitError) -> Error {
         CommitError::DelayedMoved(_) => Error::NotScheduled,
         CommitError::AliasTaken(alias) => Error::AliasTaken(alias.to_string()),
         error @ CommitError::NoticesElsewhere(_) => Error::Taken(error.to_string()),
+        error @ CommitError::TurnOver => {
+            Error::Store(rhizome_storage::Error::Busy(error.to_string()))
+        }
         CommitError::Store(error) => Error::Store(error),
         other => Error::Store(rhizome_storage::Error::Failed(other.to_string())),
     }

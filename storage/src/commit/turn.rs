@@ -4,7 +4,8 @@
 //! other processes takes a turn. The commit queue locks the room's row in the transaction that it is going to write in,
 //! takes in what others had committed, and waits for the write set. So nobody can come in between; but until then nobody
 //! else writes to the room, nor anything else from this process. A turn is for who knows what they want: what they read
-//! may wait for nothing that is written by this queue.
+//! may wait for nothing that is written by this queue. And it is for who decides quickly: a turn doesn't last, and who was too
+//! slow for one decides again without ([`CommitError::TurnOver`]).
 
 use std::time::Duration;
 
@@ -14,9 +15,6 @@ use super::gather::{GatheredSet, gather};
 use super::{CommitResult, Job, Submitted, closing, commit_group};
 use crate::engine::db::Tx;
 use crate::{CommitError, Committed, Error, Result, RoomNo, Store, WriteSet};
-
-/// How long a turn lasts at most, in which nothing else is written.
-const MOST: Duration = Duration::from_secs(5);
 
 /// A room whose row is locked for this process. Dropping it ends the turn.
 #[derive(Debug)]
@@ -73,14 +71,17 @@ impl Store {
 }
 
 impl Turn {
+    /// How long a turn lasts at most, in which nothing else is written.
+    pub const MOST: Duration = Duration::from_secs(1);
+
     /// As [`Store::submit`], in this turn.
     ///
     /// # Errors
-    /// Those of the database; the turn is over.
+    /// Those of the database. That the turn was over by then ([`CommitError::TurnOver`]) is the answer.
     pub async fn submit(self, set: WriteSet) -> Result<Submitted, CommitError> {
         let gathered = gather(&self.store, &set).await?;
-        let given = self.give.send((set, gathered));
-        given.map_err(|_| over())?;
+        // Where nobody takes it the turn is over, and the answer is there.
+        let _ = self.give.send((set, gathered));
         Ok(Submitted(self.answered))
     }
 
@@ -91,10 +92,6 @@ impl Turn {
     pub async fn commit(self, set: WriteSet) -> Result<Committed, CommitError> {
         self.submit(set).await?.await
     }
-}
-
-fn over() -> Error {
-    Error::Busy("the room's turn is over".into())
 }
 
 /// Gives somebody the turn that they ask for, and writes what comes of it.
@@ -111,7 +108,7 @@ pub(super) async fn give(store: &Store, mut job: Job) {
     };
     // They may have gone.
     let given = match begun.send(()) {
-        Ok(()) => tokio::time::timeout(MOST, set).await.ok(),
+        Ok(()) => tokio::time::timeout(Turn::MOST, set).await.ok(),
         Err(()) => None,
     };
     if let Some(Ok((set, gathered))) = given {
@@ -119,7 +116,7 @@ pub(super) async fn give(store: &Store, mut job: Job) {
         commit_group(store, vec![job], Some(tx)).await;
     } else {
         tx.rollback().await;
-        let _ = job.answer.send(Err(over().into()));
+        let _ = job.answer.send(Err(CommitError::TurnOver));
     }
 }
 

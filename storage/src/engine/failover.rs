@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use sqlx::{Any, AnyConnection};
 
-/// For so long after the last sign of trouble.
-const WARY: Duration = Duration::from_mins(5);
+/// For so long after the last sign of trouble: meanwhile each use of such a connection costs a statement more.
+const WARY: Duration = Duration::from_mins(1);
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// When there was the last sign of it, in milliseconds after the start; 0: never. A look too many does no harm, so all

@@ -29,6 +29,9 @@ pub enum CommitError {
     /// The event that this was decided upon ([`RoomWrite::follows`](crate::RoomWrite::follows)) was not stored: decide again.
     #[error("the event that this follows in room {0} was not stored")]
     Orphaned(RoomNo),
+    /// The room's turn was over before anything was decided: decide again, without one.
+    #[error("the room's turn was over before anything was decided")]
+    TurnOver,
     /// A snapshot that this refers to, or builds on, is not stored, nor written by this or an earlier write
     /// set. It was collected because nothing referred to it for long: decide again, from what is there now.
     #[error("the state snapshot {snapshot} of room {room}, which this builds on, is gone")]

@@ -69,9 +69,17 @@ impl Ephemeral {
         }
     }
 
-    /// Up to where each process was heard, of typing or of presence.
+    /// Up to where each process was heard, of typing or of presence. All processes by which something changed are among them:
+    /// else a reader would find the same news again and again.
     pub fn heard(&self) -> Heard {
-        self.positions.heard()
+        let mut inner = lock(&self.inner);
+        let mut heard = self.positions.heard();
+        if !inner.last.is_within(&heard) {
+            let own = (self.positions.process(), self.positions.next());
+            inner.adopt(&heard, own);
+            heard.note(own.0, own.1);
+        }
+        heard
     }
 
     /// Which process this is.
@@ -125,27 +133,26 @@ impl Ephemeral {
         changed
     }
 
-    /// The same, said by another process at its position. Whoever waits for the room isn't woken: they would be told before
-    /// that process counts as heard.
-    pub(crate) fn hear(&self, (by, position): (ProcessId, i64), said: &SaidTyping) -> bool {
-        let (room, user) = (said.room, &said.user);
-        let timeout = said.for_ms.map(Duration::from_millis);
+    /// Another process has said this, each at its position, and with it all `upto` there; it counts as heard from then on, and
+    /// not later than what it said is told. Gives the rooms that changed, and whether the process wasn't known before.
+    pub(crate) fn hear(
+        &self,
+        by: ProcessId,
+        said: &[(i64, SaidTyping)],
+        upto: i64,
+    ) -> (Vec<RoomNo>, bool) {
+        let now = self.clock.monotonic();
         let mut inner = lock(&self.inner);
-        let inner = &mut *inner;
-        let until = timeout.map(|timeout| self.clock.monotonic() + timeout.min(LONGEST));
-        let state = inner.rooms.entry(room).or_default();
-        let known = state.typing.get(user).map(|typist| typist.position);
-        // What was said later stands, whichever came first.
-        let stands = known.is_some_and(|known| known > position);
-        let changed = !stands && state.would_change(user, until.is_some());
-        if !stands {
-            state.set(user, until, (position, false));
+        let mut changed = Vec::new();
+        for (position, said) in said {
+            // What is decided here from now on comes after it.
+            self.positions.pass(*position);
+            if inner.take((by, *position), said, now) {
+                changed.push(said.room);
+            }
         }
-        if changed {
-            inner.touch(room, by, position);
-        }
-        inner.drop_untouched(room);
-        changed
+        self.positions.pass(upto);
+        (changed, self.positions.hear(by, upto))
     }
 
     /// Says to other processes what is so: one of them has just come.
@@ -240,6 +247,34 @@ impl Room {
 }
 
 impl Inner {
+    /// Notes what another process has said at its position. Whether that changed anything.
+    fn take(&mut self, (by, position): (ProcessId, i64), said: &SaidTyping, now: Duration) -> bool {
+        let (room, user) = (said.room, &said.user);
+        let timeout = said.for_ms.map(Duration::from_millis);
+        let until = timeout.map(|timeout| now + timeout.min(LONGEST));
+        let state = self.rooms.entry(room).or_default();
+        let known = state.typing.get(user).map(|typist| typist.position);
+        // What was said later stands, whichever came first.
+        let stands = known.is_some_and(|known| known > position);
+        let changed = !stands && state.would_change(user, until.is_some());
+        if !stands {
+            state.set(user, until, (position, false));
+        }
+        if changed {
+            self.touch(room, by, position);
+        }
+        self.drop_untouched(room);
+        changed
+    }
+
+    /// What changed by processes that nobody knows any more has changed by this one.
+    fn adopt(&mut self, known: &Heard, (process, position): (ProcessId, i64)) {
+        self.last.adopt(known, process, position);
+        for room in self.rooms.values_mut() {
+            room.changed.adopt(known, process, position);
+        }
+    }
+
     fn touch(&mut self, room: RoomNo, process: ProcessId, position: i64) {
         self.last.note(process, position);
         self.changes += 1;
@@ -280,74 +315,4 @@ impl Store {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use ruma::user_id;
-
-    const ROOM: RoomNo = RoomNo(1);
-    const HALF: Option<Duration> = Some(Duration::from_secs(30));
-
-    fn at(position: i64) -> Heard {
-        Heard::only(ProcessId::ONLY, position)
-    }
-
-    #[test]
-    fn typing_ends_by_itself() {
-        let clock = Clock::manual(0);
-        let stream = Ephemeral::new(clock.clone(), Positions::new(ProcessId::ONLY, 0));
-        let alice = user_id!("@alice:a");
-        assert!(stream.set(ROOM, alice, HALF));
-        assert!(!stream.set(ROOM, alice, HALF));
-        assert_eq!(stream.typing(ROOM), (at(1), vec![alice.to_owned()]));
-        assert_eq!(stream.changed(&[ROOM, RoomNo(2)], &at(0)), [ROOM]);
-        clock.advance(Duration::from_secs(29));
-        assert!(stream.expire().is_empty());
-        clock.advance(Duration::from_secs(1));
-        assert_eq!(stream.expire(), [ROOM]);
-        assert_eq!(stream.typing(ROOM), (at(2), vec![]));
-        assert_eq!(stream.changed(&[ROOM], &at(1)), [ROOM]);
-        assert!(stream.changed(&[ROOM], &at(2)).is_empty());
-        assert!(!stream.set(ROOM, alice, None));
-    }
-
-    fn alice_types(types: bool) -> SaidTyping {
-        SaidTyping {
-            room: ROOM,
-            user: user_id!("@alice:a").to_owned(),
-            for_ms: types.then_some(30_000),
-        }
-    }
-
-    /// Two processes, and what one says to the other.
-    #[test]
-    fn what_another_process_says_has_its_position() {
-        let clock = Clock::manual(0);
-        let (one, two) = (ProcessId(1), ProcessId(2));
-        let positions = Positions::new(two, 5);
-        let here = Ephemeral::new(clock.clone(), positions.clone());
-        let alice = user_id!("@alice:a");
-        let mut heard = here.heard();
-        positions.hear(one, 100);
-        assert!(here.hear((one, 101), &alice_types(true)));
-        assert_eq!(here.changed(&[ROOM], &heard), [ROOM]);
-        // Who was told by that process isn't told again.
-        heard.note(one, 101);
-        assert!(here.changed(&[ROOM], &heard).is_empty());
-        // She goes on, which is no news, and neither is what was overtaken.
-        positions.pass(102);
-        assert!(!here.hear((one, 102), &alice_types(true)));
-        assert!(!here.hear((one, 99), &alice_types(false)));
-        assert_eq!(here.typing(ROOM).1, [alice]);
-        // She stops at this process: others are told, after all that they have said.
-        assert!(here.set(ROOM, alice, None));
-        assert_eq!(here.typing(ROOM).0.of(two), 103);
-        assert_eq!(here.changed(&[ROOM], &heard), [ROOM]);
-        // A process that says nothing more doesn't make anybody type for ever.
-        assert!(here.hear((one, 104), &alice_types(true)));
-        clock.advance(Duration::from_secs(34));
-        assert!(here.expire().is_empty());
-        clock.advance(Duration::from_secs(1));
-        assert_eq!(here.expire(), [ROOM]);
-        assert!(here.typing(ROOM).1.is_empty());
-    }
-}
+mod tests;

@@ -12,6 +12,9 @@ use crate::engine::lock;
 /// How much may wait; beyond it what has waited longest is forgotten. It is said again, or ends by its time.
 const MOST_WAITING: usize = 20_000;
 
+/// How long one of the things may be; nobody is told what is longer.
+pub(in crate::log) const MOST_BYTES: usize = 7_200;
+
 /// Something that other processes are told: JSON, `{"<kind>": …}`.
 #[derive(Debug, Clone)]
 pub(crate) struct Said {
@@ -28,6 +31,11 @@ impl Said {
             about: format!("{kind} {about}"),
             text: format!("{{\"{kind}\":{text}}}"),
         }
+    }
+
+    /// Whether it can be told.
+    pub(in crate::log) fn fits(&self) -> bool {
+        self.text.len() <= MOST_BYTES
     }
 
     pub(in crate::log) fn into_text(self) -> String {

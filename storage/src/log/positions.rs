@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -13,9 +13,7 @@ use crate::log::outbox::{Outbox, Said};
 
 /// A process that has been silent for so long isn't there any more: others say something every few seconds.
 const GONE: Duration = Duration::from_mins(5);
-/// How many processes a reader may have heard of, …
-const MOST_HEARD: usize = 32;
-/// … and of these, how many that aren't known where they ask.
+/// Of the processes that a reader has heard of, how many may be unknown where they ask.
 const MOST_UNKNOWN: usize = 8;
 
 /// A process among several on one database. The only one of a database that has no others is [`ProcessId::ONLY`].
@@ -33,6 +31,9 @@ impl ProcessId {
 pub struct Heard(BTreeMap<ProcessId, i64>);
 
 impl Heard {
+    /// How many processes a reader may have heard of, and a process knows with itself.
+    pub const MOST: usize = 32;
+
     /// One process alone.
     pub fn only(process: ProcessId, position: i64) -> Self {
         Self(BTreeMap::from([(process, position)]))
@@ -41,6 +42,11 @@ impl Heard {
     /// Whether nothing was heard of anybody.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// How many processes were heard.
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Up to where a process was heard: 0 if it wasn't.
@@ -67,7 +73,7 @@ impl Heard {
 
     /// The processes and positions, at most so many as a reader may have heard of.
     pub fn all(&self) -> impl Iterator<Item = (ProcessId, i64)> {
-        let all = self.0.iter().take(MOST_HEARD);
+        let all = self.0.iter().take(Self::MOST);
         all.map(|(process, position)| (*process, *position))
     }
 
@@ -88,11 +94,27 @@ impl Heard {
             }
         }
         unknown.sort_unstable();
-        let most = MOST_HEARD.saturating_sub(self.0.len()).min(MOST_UNKNOWN);
+        let most = Self::MOST.saturating_sub(self.0.len()).min(MOST_UNKNOWN);
         let last = unknown.into_iter().rev().take(most);
         self.0
             .extend(last.map(|(position, process)| (process, position)));
         self
+    }
+
+    /// Whether another names all processes that this does.
+    pub(crate) fn is_within(&self, other: &Self) -> bool {
+        let mut all = self.0.keys();
+        all.all(|process| other.0.contains_key(process))
+    }
+
+    /// What changed at processes that aren't `known` any more has changed at this `process`, at a position of its own: whoever
+    /// asks can have heard of that.
+    pub(crate) fn adopt(&mut self, known: &Self, process: ProcessId, position: i64) {
+        let before = self.0.len();
+        self.0.retain(|other, _| known.0.contains_key(other));
+        if self.0.len() < before {
+            self.note(process, position);
+        }
     }
 }
 
@@ -109,9 +131,11 @@ struct Inner {
     process: ProcessId,
     head: AtomicI64,
     /// Other processes: how far they were heard, and when.
-    others: Mutex<BTreeMap<ProcessId, (i64, Instant)>>,
+    others: Mutex<Others>,
     outbox: Outbox,
 }
+
+type Others = BTreeMap<ProcessId, (i64, Instant)>;
 
 impl Positions {
     /// A sequence of a process that goes on after `head`.
@@ -154,13 +178,19 @@ impl Positions {
 
     /// Whether there are other processes.
     pub(crate) fn has_others(&self) -> bool {
-        !lock(&self.0.others).is_empty()
+        !self.others().is_empty()
+    }
+
+    /// Those who aren't gone.
+    fn others(&self) -> MutexGuard<'_, Others> {
+        let mut others = lock(&self.0.others);
+        others.retain(|_, (_, at)| at.elapsed() < GONE);
+        others
     }
 
     /// How far every process was heard here.
     pub(crate) fn heard(&self) -> Heard {
-        let mut others = lock(&self.0.others);
-        others.retain(|_, (_, at)| at.elapsed() < GONE);
+        let others = self.others();
         let others = others.iter();
         let mut heard = Heard(
             others
@@ -176,17 +206,27 @@ impl Positions {
         self.0.head.fetch_max(position, Ordering::AcqRel);
     }
 
-    /// All that another process has said up to there has been taken in. Whether it wasn't known before.
+    /// All that another process has said up to there has been taken in. Whether it wasn't known before. Where there are too
+    /// many, the one that has been silent for longest makes room: it is the likeliest to be gone.
     pub(crate) fn hear(&self, process: ProcessId, upto: i64) -> bool {
-        let mut others = lock(&self.0.others);
+        let mut others = self.others();
         let known = others.get(&process).map(|(position, _)| *position);
-        let most = others.len() >= MOST_HEARD - 1 && known.is_none();
-        if most {
-            return false;
+        if known.is_none() && others.len() >= Heard::MOST - 1 {
+            let silent = others.iter().min_by_key(|(_, (_, at))| *at);
+            let silent = silent.map(|(process, _)| *process);
+            if let Some(silent) = silent {
+                others.remove(&silent);
+            }
         }
         let upto = upto.max(known.unwrap_or(upto));
         others.insert(process, (upto, Instant::now()));
         known.is_none()
+    }
+
+    /// Another process is gone.
+    #[cfg(test)]
+    pub(crate) fn lose(&self, process: ProcessId) {
+        self.others().remove(&process);
     }
 }
 
@@ -224,6 +264,23 @@ mod tests {
         let next = here.after(&before);
         assert_eq!(next.all().count(), 1 + MOST_UNKNOWN);
         assert_eq!((next.of(ProcessId(200)), next.of(ProcessId(1))), (200, 0));
+    }
+
+    #[test]
+    fn those_who_come_find_room_and_those_who_speak_stay() {
+        let here = Positions::new(ProcessId(1_000), 1);
+        here.hear(ONE, 1);
+        for n in 10..70 {
+            assert!(here.hear(ProcessId(n), i64::from(n)), "{n}");
+            assert!(!here.hear(ONE, i64::from(n)));
+        }
+        let heard = here.heard();
+        assert_eq!(
+            (heard.len(), heard.all().count()),
+            (Heard::MOST, Heard::MOST)
+        );
+        assert_eq!((heard.of(ONE), heard.of(ProcessId(69))), (69, 69));
+        assert_eq!(heard.of(ProcessId(10)), 0);
     }
 
     #[test]

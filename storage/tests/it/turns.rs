@@ -43,7 +43,16 @@ async fn a_room_that_has_a_turn_is_changed_by_nobody_else() {
     // Whoever lets a turn go holds nobody up, not even themselves.
     drop(one.take_turn(room.no).await.unwrap());
     room.commit(topic(&room, "third").await).await.unwrap();
-    assert_eq!(one.counters().now().turns, 2);
+    // Nor does who can't decide: others go on when the turn has lasted long enough.
+    let slow = one.take_turn(room.no).await.unwrap().unwrap();
+    let fourth = topic(&room, "fourth").await;
+    room.commit(fourth).await.unwrap();
+    let too_late = slow.commit(topic(&room, "fifth").await.into()).await;
+    assert!(
+        matches!(too_late, Err(CommitError::TurnOver)),
+        "{too_late:?}"
+    );
+    assert_eq!(one.counters().now().turns, 3);
     for store in [one, two] {
         store.close().await;
     }

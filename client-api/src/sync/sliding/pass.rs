@@ -83,10 +83,9 @@ impl Sliding {
             // What was withheld may be told now, wherever it is.
             self.memory.settled = None;
         }
-        let heard = self
-            .since
-            .as_ref()
-            .map_or_else(Heard::default, |token| token.heard(now));
+        let heard = self.since.as_ref().map_or_else(Heard::default, |token| {
+            token.heard(now, store.ephemeral().process())
+        });
         let asked = self.asked.clone();
         let shared_rooms = shared.sliding.rooms.of(user, rows.len());
         let mut rooms = shared_rooms.lock().await;
@@ -110,7 +109,7 @@ impl Sliding {
             after,
             rows,
             rooms: window.rooms.keys().copied().collect(),
-            typing: self.typing(rows, &heard),
+            typing: self.typing(rows, now, &heard),
             direct: has("m.direct"),
             recounts: asked.shape == Shape::Unstable && window.changes_counts(),
             subscriptions: self.subscriptions(&asked.rooms).await?,
@@ -142,8 +141,9 @@ impl Sliding {
         self.tell(loader, choice, &window, &moment, profiles).await
     }
 
-    fn typing(&self, rows: &[MembershipRow], heard: &Heard) -> HashSet<RoomNo> {
-        if self.since.is_none() || self.asked.extensions.typing.is_none() {
+    fn typing(&self, rows: &[MembershipRow], now: &Heard, heard: &Heard) -> HashSet<RoomNo> {
+        let asked = self.since.is_some() && self.asked.extensions.typing.is_some();
+        if !asked || !now.exceeds(heard) {
             return HashSet::new();
         }
         let joined = rows.iter().filter(|row| row.membership == Membership::Join);

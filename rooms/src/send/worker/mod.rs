@@ -12,7 +12,7 @@
 //! 4. If it lands, its senders are told. If not, neither do those that follow it: all their drafts are
 //!    handed back, and decided again from 1. A repeated transaction is answered with what it made then;
 //!    when a batch can't be stored for another reason, its drafts are tried one by one. Where other processes were
-//!    first a few times in a row, the room's row is locked before the next batch is decided ([`Turn`]).
+//!    first a few times in a row, the room's row is locked before the next batch is decided ([`Turn`]), if that is quick.
 //!
 //! The worker lets the flight land and reads the head again when others wait at the room's gate, after
 //! [`MAX_AHEAD`] events (other processes may have added ends that a next event should tie up), after a
@@ -23,7 +23,7 @@
 mod answer;
 mod decide;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use rhizome_storage::{CommitError, Submitted, Turn, WriteSet};
 use ruma::{OwnedRoomId, OwnedServerName};
@@ -36,7 +36,7 @@ use crate::{
         batch::{Batch, Tip},
         commit_error, known_room,
         queue::{Queue, Warm},
-        tries::{LOST, MAX_ATTEMPTS},
+        tries::{MAX_ATTEMPTS, wants_turn},
     },
     sticky::with_sticky,
 };
@@ -84,6 +84,8 @@ pub(crate) async fn work(rooms: Rooms, room_id: OwnedRoomId, queue: Arc<Queue>) 
             failures: 0,
             ahead: 0,
             turn: true,
+            took: Duration::ZERO,
+            overran: false,
         };
         run.until_idle().await;
         drop(warm);
@@ -135,6 +137,10 @@ struct Run<'a> {
     ahead: usize,
     /// Whether nothing was decided yet: so much it may, though others want the room.
     turn: bool,
+    /// How long it took to decide the last batch.
+    took: Duration,
+    /// The room's turn was over before one was decided: until something has landed there are no more.
+    overran: bool,
 }
 
 impl<'a> Run<'a> {
@@ -191,6 +197,8 @@ impl<'a> Run<'a> {
             Ok(held) => held,
             Err(error) => return self.undecided(jobs, &error),
         };
+        let clock = self.rooms.store().clock();
+        let began = clock.monotonic();
         let decided = match self.decide(&jobs).await {
             Ok(decided) => decided,
             Err(error) => return self.undecided(jobs, &error),
@@ -227,6 +235,7 @@ impl<'a> Run<'a> {
                 }
             };
             set.facts.extend(delayed);
+            self.took = clock.monotonic().saturating_sub(began);
             let submitted = match held {
                 Some(turn) => turn.submit(set).await,
                 None => self.rooms.store().submit(set).await,
@@ -248,7 +257,8 @@ impl<'a> Run<'a> {
 
     /// Where other processes have been first again and again, the room is locked before anything is decided.
     async fn take_turn(&mut self) -> Result<Option<Turn>> {
-        if self.failures < LOST || !self.flight.is_empty() {
+        let wants = wants_turn(self.failures, self.took) && !self.overran;
+        if !wants || !self.flight.is_empty() {
             return Ok(None);
         }
         self.pending = None;
@@ -319,6 +329,7 @@ impl<'a> Run<'a> {
     /// The first batch in flight is durable.
     async fn land(&mut self) {
         self.failures = 0;
+        self.overran = false;
         if let Some(flight) = self.flight.pop_front() {
             answer(self.rooms, flight).await;
         }
@@ -339,6 +350,11 @@ impl<'a> Run<'a> {
             CommitError::StateMoved { .. } | CommitError::Orphaned(_) => {
                 tracing::debug!(room.id = %self.room_id, %error, "deciding again");
                 self.failures += 1;
+            }
+            CommitError::TurnOver => {
+                tracing::debug!(room.id = %self.room_id, "the turn was over too early");
+                self.failures += 1;
+                self.overran = true;
             }
             CommitError::DuplicateTxn { key, event_id } => {
                 let done = |job: &Job| job.options.txn.as_ref() == Some(&key);
@@ -373,6 +389,7 @@ impl<'a> Run<'a> {
         self.alone = alone;
         if self.failures >= MAX_ATTEMPTS {
             self.failures = 0;
+            self.overran = false;
             fail_all(std::mem::take(&mut self.again), &Error::Contended);
         }
     }

@@ -15,16 +15,28 @@ use tokio_util::sync::CancellationToken;
 
 use self::postgres::PostgresBus;
 use crate::log::ephemeral::SaidTyping;
+use crate::log::outbox;
 use crate::log::positions::{Positions, ProcessId};
 use crate::log::presence::SaidPresence;
-use crate::{Core, Pos, Result, Store};
+use crate::{Core, Error, Pos, Result, Store};
 
 /// Somebody is told that this process is there so often at least.
 const BEAT: Duration = Duration::from_secs(20);
 /// Before something that failed is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long a message may be: PostgreSQL takes 8,000 bytes.
+/// How often, while the database is busy.
+const TRIES: u32 = 5;
+/// Who hears nothing for so long, not even what this process says, hears nothing any more: the other end may have gone without
+/// a word.
+const DEAF: Duration = Duration::from_secs(3 * BEAT.as_secs());
+/// How long it may take until one can hear.
+const CONNECTS: Duration = Duration::from_secs(10);
+/// How much a message may carry: PostgreSQL takes 8,000 bytes, and what else a message says is less than 200.
 const MOST_BYTES: usize = 7_500;
+/// What stands beside each thing that is said.
+const BESIDE: usize = 32;
+
+const _: () = assert!(outbox::MOST_BYTES + BESIDE <= MOST_BYTES);
 
 /// Carries messages to all processes on one database.
 pub(crate) trait Bus: Send + Sync + 'static {
@@ -34,7 +46,7 @@ pub(crate) trait Bus: Send + Sync + 'static {
     /// From here on everything is heard.
     fn listen(&self) -> impl Future<Output = Result<Self::Ear>> + Send;
 
-    /// Says something to all, perhaps to this process too. Messages of a process come in their order.
+    /// Says something to all, to this process too. Messages of a process come in their order.
     fn say(&self, text: &str) -> impl Future<Output = Result<()>> + Send;
 }
 
@@ -97,13 +109,38 @@ async fn speak<B: Bus>(core: Weak<Core>, positions: Positions, bus: Arc<B>) {
         let Some(log) = core.upgrade().map(|core| core.tail.head()) else {
             return;
         };
-        for text in texts(&positions, log) {
-            while let Err(error) = bus.say(&text).await {
-                tracing::warn!(%error, "other processes can't be told anything");
-                tokio::time::sleep(PAUSE).await;
+        if tell(&*bus, &texts(&positions, log), PAUSE).await {
+            continue;
+        }
+        // Something is lost, on either side perhaps: all that is so is said anew.
+        tokio::time::sleep(PAUSE * TRIES).await;
+        let Some(core) = core.upgrade() else { return };
+        positions.outbox().ask();
+        say_again(&core);
+    }
+}
+
+/// Says these. `false`: the rest of them can't be said.
+async fn tell(bus: &impl Bus, texts: &[String], pause: Duration) -> bool {
+    for text in texts {
+        let mut tries = 0;
+        while let Err(error) = bus.say(text).await {
+            tracing::warn!(%error, "other processes can't be told anything");
+            tries += 1;
+            if tries >= TRIES || !matches!(error, Error::Busy(_)) {
+                return false;
             }
+            tokio::time::sleep(pause).await;
         }
     }
+    true
+}
+
+/// All that is so.
+fn say_again(core: &Core) {
+    core.ephemeral.say_again();
+    core.presence.say_again();
+    core.positions.outbox().speak_up();
 }
 
 /// The messages that say what there is to say: one at least, as it says that this process is there.
@@ -113,16 +150,16 @@ fn texts(positions: &Positions, log: Pos) -> Vec<String> {
     let mut part = Vec::new();
     let mut bytes = 0;
     for (position, said) in parcel.said {
-        let text = said.into_text();
-        let size = text.len() + 32;
-        if size > MOST_BYTES / 2 {
+        if !said.fits() {
             tracing::debug!("something is too long for other processes");
             continue;
         }
+        let text = said.into_text();
+        let size = text.len() + BESIDE;
         let Ok(said) = RawValue::from_string(text) else {
             continue;
         };
-        if bytes + size > MOST_BYTES - 200 {
+        if bytes + size > MOST_BYTES {
             messages.push(std::mem::take(&mut part));
             bytes = 0;
         }
@@ -147,9 +184,10 @@ fn texts(positions: &Positions, log: Pos) -> Vec<String> {
 
 async fn listen<B: Bus>(core: Weak<Core>, positions: Positions, bus: Arc<B>) {
     loop {
-        let heard = match bus.listen().await {
-            Ok(ear) => hear_all(&core, &positions, ear).await,
-            Err(error) => Err(error),
+        let heard = match tokio::time::timeout(CONNECTS, bus.listen()).await {
+            Ok(Ok(ear)) => hear_all(&core, &positions, ear, DEAF).await,
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(Error::Busy("listening takes too long".into())),
         };
         match heard {
             Ok(()) => return,
@@ -159,11 +197,18 @@ async fn listen<B: Bus>(core: Weak<Core>, positions: Positions, bus: Arc<B>) {
     }
 }
 
-/// Takes what is said for as long as there is somebody to take it.
-async fn hear_all(core: &Weak<Core>, positions: &Positions, mut ear: impl Ear) -> Result<()> {
+/// Takes what is said for as long as there is somebody to take it, until it has been silent for too long.
+async fn hear_all(
+    core: &Weak<Core>,
+    positions: &Positions,
+    mut ear: impl Ear,
+    deaf: Duration,
+) -> Result<()> {
     positions.outbox().ask();
     loop {
-        let Some(text) = ear.hear().await? else {
+        let heard = tokio::time::timeout(deaf, ear.hear()).await;
+        let heard = heard.map_err(|_| Error::Busy("nothing is heard any more".into()))?;
+        let Some(text) = heard? else {
             positions.outbox().ask();
             continue;
         };
@@ -186,17 +231,13 @@ async fn take(store: &Store, text: &str) {
     if message.by == positions.process() {
         return;
     }
-    let mut changed = Vec::new();
+    let mut typing = Vec::new();
     for (position, said) in message.said {
-        // What is decided here from now on comes after it.
-        positions.pass(position);
         match serde_json::from_str(said.get()) {
-            Ok(Said::Typing(said)) => {
-                if store.core.ephemeral.hear((message.by, position), &said) {
-                    changed.push(said.room);
-                }
-            }
+            Ok(Said::Typing(said)) => typing.push((position, said)),
             Ok(Said::Presence(said)) => {
+                // What is decided here from now on comes after it.
+                positions.pass(position);
                 if let Err(error) = store.hear_elsewhere(message.by, said).await {
                     tracing::debug!(%error, "who is there at another process isn't known");
                 }
@@ -206,13 +247,11 @@ async fn take(store: &Store, text: &str) {
             }
         }
     }
-    positions.pass(message.upto);
-    let is_new = positions.hear(message.by, message.upto);
+    // When nothing of the message has to be waited for any more: who is told of typing has heard the process.
+    let (changed, is_new) = (store.core.ephemeral).hear(message.by, &typing, message.upto);
     store.core.tail.wake_rooms(&changed, &store.core.counters);
     if is_new || message.asks {
-        store.core.ephemeral.say_again();
-        store.core.presence.say_again();
-        positions.outbox().speak_up();
+        say_again(&store.core);
     }
     let log = store.log();
     // Who says how often the log is to be asked for has it so.
@@ -226,8 +265,58 @@ async fn take(store: &Store, text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
     use crate::log::outbox::Said;
+
+    /// Its database is out of reach, and hasn't said so.
+    struct Gone;
+
+    impl Ear for Gone {
+        async fn hear(&mut self) -> Result<Option<String>> {
+            std::future::pending().await
+        }
+    }
+
+    /// Nothing can be said by it.
+    struct Mute {
+        error: fn(String) -> Error,
+        tries: AtomicU32,
+    }
+
+    impl Bus for Mute {
+        type Ear = Gone;
+
+        async fn listen(&self) -> Result<Gone> {
+            Ok(Gone)
+        }
+
+        async fn say(&self, text: &str) -> Result<()> {
+            self.tries.fetch_add(1, Ordering::Relaxed);
+            Err((self.error)(text.to_owned()))
+        }
+    }
+
+    #[tokio::test]
+    async fn who_hears_nothing_at_all_listens_anew() {
+        let positions = Positions::new(ProcessId(1), 0);
+        let heard = hear_all(&Weak::new(), &positions, Gone, Duration::ZERO).await;
+        assert!(matches!(heard, Err(Error::Busy(_))), "{heard:?}");
+    }
+
+    #[tokio::test]
+    async fn what_can_not_be_said_is_not_tried_for_ever() {
+        for (error, most) in [
+            (Error::Busy as fn(String) -> Error, TRIES),
+            (Error::Failed as fn(String) -> Error, 1),
+        ] {
+            let tries = AtomicU32::new(0);
+            let bus = Mute { error, tries };
+            assert!(!tell(&bus, &["one".into(), "two".into()], Duration::ZERO).await);
+            assert_eq!(bus.tries.into_inner(), most);
+        }
+    }
 
     fn something(n: usize) -> Said {
         Said::new("test", n, &"x".repeat(200))
@@ -264,6 +353,20 @@ mod tests {
                 Some(part.upto)
             );
         }
+    }
+
+    #[test]
+    fn what_is_long_is_said_and_what_is_too_long_is_left_out() {
+        let positions = Positions::new(ProcessId(1), 0);
+        positions.hear(ProcessId(2), 1);
+        for (n, bytes) in [(1, outbox::MOST_BYTES - 20), (2, outbox::MOST_BYTES)] {
+            positions.tell(|| Said::new("test", n, &"x".repeat(bytes)));
+        }
+        let all: Vec<_> = (messages(&positions).into_iter())
+            .flat_map(|message| message.said)
+            .collect();
+        assert_eq!(all.len(), 1);
+        assert_eq!(all[0].0, 1);
     }
 
     #[test]

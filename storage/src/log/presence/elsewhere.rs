@@ -17,6 +17,9 @@ use crate::log::outbox::Said;
 use crate::log::positions::ProcessId;
 use crate::{Result, Store, UserNo, millis};
 
+/// So much longer it holds here: a process that is there takes back in time what it has said.
+const SLACK: Duration = Duration::from_secs(5);
+
 /// What a process says of somebody.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SaidPresence {
@@ -37,20 +40,39 @@ enum What {
     /// What a user here says of their presence.
     #[serde(rename = "says")]
     Says(Option<String>),
-    /// What another server has said of its user.
+    /// A user here says something else of it, which is too long for this and is in the database.
+    #[serde(rename = "wrote")]
+    Wrote,
+    /// What another server has said of its user, without words that are too long: just now, or, if it is said again, for so
+    /// long it still holds. Other processes may have heard something newer then.
     #[serde(rename = "theirs")]
-    Theirs(PresenceUpdate),
+    Theirs(PresenceUpdate, Option<i64>),
 }
 
 impl SaidPresence {
-    fn said(self) -> Said {
+    fn said(mut self) -> Said {
+        let said = self.written();
+        if said.fits() {
+            return said;
+        }
+        if let What::Theirs(update, _) = &mut self.what {
+            update.message = None;
+        } else if matches!(self.what, What::Says(_)) {
+            self.what = What::Wrote;
+        }
+        self.written()
+    }
+
+    fn written(&self) -> Said {
         // Of the same the last is enough; what becomes of a device is another thing than whether its user is there.
         let about = match self.what {
-            What::Ours { became: None, .. } | What::Theirs(_) => "",
+            What::Ours { became: None, .. } | What::Theirs(_, None) => "",
             What::Ours { .. } => "device",
-            What::Says(_) => "words",
+            What::Says(_) | What::Wrote => "words",
+            // It must not take the place of news.
+            What::Theirs(_, Some(_)) => "again",
         };
-        Said::new("presence", format_args!("{} {about}", self.user), &self)
+        Said::new("presence", format_args!("{} {about}", self.user), self)
     }
 }
 
@@ -90,7 +112,7 @@ impl People {
                     devices.say_again();
                     self.say(user, now);
                 }
-                Whose::Theirs(told, active, _) => {
+                Whose::Theirs(told, active, until) => {
                     let update = PresenceUpdate {
                         state: told.state,
                         message: told.message.as_deref().map(str::to_owned),
@@ -100,7 +122,7 @@ impl People {
                         }),
                         currently_active: told.currently_active,
                     };
-                    let what = What::Theirs(update);
+                    let what = What::Theirs(update, Some(millis(until.saturating_sub(now))));
                     self.positions.tell(|| SaidPresence { user, what }.said());
                 }
             }
@@ -109,6 +131,14 @@ impl People {
 }
 
 impl Presence {
+    /// Another process has heard what a user says.
+    fn hear_words(&self, user: UserNo, words: Option<String>) {
+        let (mut people, now) = (self.people(), self.clock.monotonic());
+        let words: Option<Arc<str>> = words.map(Into::into);
+        people.change_devices(user, now, |_, said| *said = words);
+        self.changed(people);
+    }
+
     /// Another process has just come.
     pub(crate) fn say_again(&self) {
         self.people().say_again(self.clock.monotonic());
@@ -127,10 +157,14 @@ impl Presence {
     pub(super) fn say_theirs(&self, user: UserNo, update: &PresenceUpdate) {
         let people = self.people();
         if people.positions.has_others() {
-            let what = What::Theirs(update.clone());
+            let what = What::Theirs(update.clone(), None);
             (people.positions).tell(|| SaidPresence { user, what }.said());
         }
     }
+}
+
+fn ms(ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or_default())
 }
 
 impl Store {
@@ -142,12 +176,17 @@ impl Store {
         let user = said.user;
         let presence = self.presence();
         match said.what {
-            What::Theirs(update) => self.learn_presence(user, update).await,
+            What::Theirs(update, None) => self.learn_presence(user, update).await,
+            What::Theirs(update, Some(left)) => self.recall_presence(user, update, ms(left)).await,
             What::Says(words) => {
-                let (mut people, now) = (presence.people(), presence.clock.monotonic());
-                let words: Option<Arc<str>> = words.map(Into::into);
-                people.change_devices(user, now, |_, said| *said = words);
-                presence.changed(people);
+                presence.hear_words(user, words);
+                Ok(())
+            }
+            What::Wrote => {
+                if presence.of(user).is_some() {
+                    let words = self.status_message(user).await?;
+                    presence.hear_words(user, words);
+                }
                 Ok(())
             }
             What::Ours {
@@ -161,10 +200,9 @@ impl Store {
                 }
                 self.know_ours(user).await?;
                 let now = presence.clock.monotonic();
-                let ms = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or_default());
                 let there = Here {
                     state,
-                    until: now + ms(for_ms),
+                    until: now + ms(for_ms) + SLACK,
                     active: active_ms.map(|ago| now.saturating_sub(ms(ago))),
                 };
                 self.change_devices(user, |devices, now| {
@@ -173,5 +211,74 @@ impl Store {
                 Ok(())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::user_id;
+
+    use super::super::PresenceState::{Busy, Offline, Online};
+    use super::*;
+    use crate::testing::TestDatabase;
+    use crate::{Clock, Options, PresenceOptions};
+
+    #[test]
+    fn words_that_are_too_long_are_left_to_be_read() {
+        let user = UserNo(1);
+        let what = |words: String| {
+            let what = What::Says(Some(words));
+            let text = SaidPresence { user, what }.said().into_text();
+            let said: serde_json::Value = serde_json::from_str(&text).unwrap();
+            serde_json::from_value::<SaidPresence>(said["presence"].clone())
+                .unwrap()
+                .what
+        };
+        let words = "x".repeat(4_096);
+        assert_eq!(what(words.clone()), What::Says(Some(words)));
+        // Written down, each of these is six bytes long.
+        assert_eq!(what("\u{1}".repeat(4_096)), What::Wrote);
+    }
+
+    #[tokio::test]
+    async fn what_is_said_again_neither_overtakes_nor_prolongs() {
+        let database = TestDatabase::sqlite();
+        let clock = Clock::manual(0);
+        let options = Options {
+            clock: clock.clone(),
+            presence: PresenceOptions {
+                enabled: true,
+                max_room_size: 10,
+            },
+            ..database.options()
+        };
+        let store = Store::open(options).await.unwrap();
+        let user = store.user_no(user_id!("@bob:elsewhere")).await.unwrap();
+        let hear = async |state: PresenceState, left: Option<i64>| {
+            let update = PresenceUpdate {
+                state,
+                message: None,
+                last_active_ago: None,
+                currently_active: false,
+            };
+            let what = What::Theirs(update, left);
+            let heard = store.hear_elsewhere(ProcessId(2), SaidPresence { user, what });
+            heard.await.unwrap();
+        };
+        let state = || {
+            store.presence().people().expire(clock.monotonic());
+            store.presence().of(user).map(|status| status.state)
+        };
+        hear(Online, Some(60_000)).await;
+        assert_eq!(state(), Some(Online));
+        clock.advance(Duration::from_secs(59));
+        hear(Online, Some(60_000)).await;
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(state(), Some(Offline));
+        hear(Busy, None).await;
+        hear(Online, Some(60_000)).await;
+        assert_eq!(state(), Some(Busy));
+        store.close().await;
+        database.remove().await;
     }
 }

@@ -276,6 +276,30 @@ impl Store {
         Ok(())
     }
 
+    /// Another process remembers so much of another server's user, for so much longer: that counts for nothing where
+    /// anything is known of them.
+    async fn recall_presence(
+        &self,
+        user: UserNo,
+        update: PresenceUpdate,
+        left: Duration,
+    ) -> Result<()> {
+        let presence = self.presence();
+        if update.state == PresenceState::Offline || presence.of(user).is_some() {
+            return Ok(());
+        }
+        let until = presence.clock.monotonic() + left;
+        self.know(user, || {
+            let now = presence.clock.monotonic();
+            Some(Whose::theirs_until(update.clone(), now, until))
+        })
+        .await?;
+        let mut people = presence.people();
+        people.settle(user, presence.clock.monotonic());
+        presence.changed(people);
+        Ok(())
+    }
+
     fn change_devices<T>(
         &self,
         user: UserNo,

@@ -243,7 +243,7 @@ impl People {
                     self.rooms.tell(*room);
                 }
             }
-            if person.is_told_here(alone)
+            if (person.is_told_here(alone) || person.was_left(now))
                 && let Some(out) = &mut self.out
             {
                 out.changed.insert(user);

@@ -9,7 +9,7 @@ use super::status::{PresenceState, PresenceStatus, PresenceUpdate, Told};
 use crate::{RoomNo, UserNo, millis};
 
 /// Another server's user is taken to be offline when that server has said nothing of them for so long.
-pub(super) const EXPIRES: Duration = Duration::from_mins(30);
+const EXPIRES: Duration = Duration::from_mins(30);
 
 /// Somebody.
 #[derive(Debug)]
@@ -38,6 +38,11 @@ pub(super) enum Whose {
 impl Whose {
     /// What another server says at `now`.
     pub(super) fn theirs(update: PresenceUpdate, now: Duration) -> Self {
+        Self::theirs_until(update, now, now + EXPIRES)
+    }
+
+    /// The same, if it holds until then.
+    pub(super) fn theirs_until(update: PresenceUpdate, now: Duration, until: Duration) -> Self {
         let said = Told {
             state: update.state,
             message: update.message.map(Into::into),
@@ -45,7 +50,7 @@ impl Whose {
         };
         let ago = update.last_active_ago.map(Duration::from_millis);
         let active = ago.map(|ago| now.saturating_sub(ago));
-        Self::Theirs(said, active, now + EXPIRES)
+        Self::Theirs(said, active, until)
     }
 
     fn active(&self) -> Option<Duration> {
@@ -108,6 +113,14 @@ impl Person {
     pub(super) fn is_told_here(&self, alone: bool) -> bool {
         match &self.whose {
             Whose::Ours(devices, _) => alone || devices.were_seen_here(),
+            Whose::Theirs(..) => false,
+        }
+    }
+
+    /// Whether they aren't there any more because the process isn't that has seen them: others have to tell that.
+    pub(super) fn was_left(&self, now: Duration) -> bool {
+        match &self.whose {
+            Whose::Ours(devices, _) => !self.is_there() && devices.were_left(now),
             Whose::Theirs(..) => false,
         }
     }

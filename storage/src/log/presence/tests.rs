@@ -266,6 +266,37 @@ fn other_servers_are_told_of_changes_of_arrivals_and_now_and_then() {
 }
 
 #[test]
+fn whom_another_process_leaves_behind_others_tell_of() {
+    let mut people = people();
+    people.positions.hear(ProcessId(2), 1);
+    people.out = Some(OutgoingPresence::default());
+    let turn = people.unknown(ADA).unwrap();
+    let new = Whose::Ours(Devices::default(), None);
+    assert!(people.learn(ADA, turn, &open(&[ONE]), Some(new)));
+    let says = |people: &mut People, state, now: u64| {
+        let now = secs(now);
+        let there = devices::Here {
+            state,
+            until: now + secs(90),
+            active: Some(now),
+        };
+        people.change_devices(ADA, now, |devices, _| {
+            devices.hear(ProcessId(2), there, None, now);
+        });
+        std::mem::take(people.out.as_mut().unwrap())
+    };
+    // What it takes back it tells itself.
+    assert!(says(&mut people, Online, 0).is_empty());
+    assert!(says(&mut people, Offline, 10).is_empty());
+    assert!(says(&mut people, Online, 20).is_empty());
+    people.expire(secs(109));
+    assert!(people.out.as_ref().unwrap().is_empty());
+    people.expire(secs(110));
+    assert_eq!(told(&people, BOB, &[ONE], Some(0)), [(ADA, Offline)]);
+    assert_eq!(people.out.unwrap().changed, [ADA].into());
+}
+
+#[test]
 fn who_has_been_offline_longest_is_forgotten_first_and_nobody_who_is_there() {
     let mut people = people();
     for (user, at) in [(ADA, 0), (BOB, 1), (EVE, 2)] {

@@ -87,6 +87,11 @@ impl Devices {
         self.said.is_some()
     }
 
+    /// Whether what another process has said of them ran out, rather than that it was taken back.
+    pub(in crate::log::presence) fn were_left(&self, now: Duration) -> bool {
+        self.elsewhere.values().any(|there| there.until <= now)
+    }
+
     /// Other processes have forgotten, or never heard, what they were told.
     pub(in crate::log::presence) fn say_again(&mut self) {
         self.said = None;
@@ -100,8 +105,11 @@ impl Devices {
         became: Option<&Became>,
         now: Duration,
     ) {
-        self.elsewhere.retain(|_, there| there.until > now);
         self.elsewhere.remove(&process);
+        if there.state > PresenceState::Offline {
+            // Who was left before has come back.
+            self.elsewhere.retain(|_, there| there.until > now);
+        }
         if there.state > PresenceState::Offline && there.until > now {
             self.elsewhere.insert(process, there);
         }

@@ -1,0 +1,105 @@
+//! Stories of typing, at one process and at several.
+
+use ruma::user_id;
+
+use super::*;
+
+const ROOM: RoomNo = RoomNo(1);
+const HALF: Option<Duration> = Some(Duration::from_secs(30));
+
+fn at(position: i64) -> Heard {
+    Heard::only(ProcessId::ONLY, position)
+}
+
+#[test]
+fn typing_ends_by_itself() {
+    let clock = Clock::manual(0);
+    let stream = Ephemeral::new(clock.clone(), Positions::new(ProcessId::ONLY, 0));
+    let alice = user_id!("@alice:a");
+    assert!(stream.set(ROOM, alice, HALF));
+    assert!(!stream.set(ROOM, alice, HALF));
+    assert_eq!(stream.typing(ROOM), (at(1), vec![alice.to_owned()]));
+    assert_eq!(stream.changed(&[ROOM, RoomNo(2)], &at(0)), [ROOM]);
+    clock.advance(Duration::from_secs(29));
+    assert!(stream.expire().is_empty());
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(stream.expire(), [ROOM]);
+    assert_eq!(stream.typing(ROOM), (at(2), vec![]));
+    assert_eq!(stream.changed(&[ROOM], &at(1)), [ROOM]);
+    assert!(stream.changed(&[ROOM], &at(2)).is_empty());
+    assert!(!stream.set(ROOM, alice, None));
+}
+
+/// Alice types, or not, by what a process says at its position. Whether that changes anything.
+fn hears(here: &Ephemeral, by: ProcessId, position: i64, types: bool) -> bool {
+    let (changed, _) = here.hear(by, &[(position, alice_types(types))], position);
+    !changed.is_empty()
+}
+
+fn alice_types(types: bool) -> SaidTyping {
+    SaidTyping {
+        room: ROOM,
+        user: user_id!("@alice:a").to_owned(),
+        for_ms: types.then_some(30_000),
+    }
+}
+
+/// Two processes, and what one says to the other.
+#[test]
+fn what_another_process_says_has_its_position() {
+    let clock = Clock::manual(0);
+    let (one, two) = (ProcessId(1), ProcessId(2));
+    let here = Ephemeral::new(clock.clone(), Positions::new(two, 5));
+    let alice = user_id!("@alice:a");
+    let mut heard = here.heard();
+    assert!(hears(&here, one, 101, true));
+    assert_eq!(here.changed(&[ROOM], &heard), [ROOM]);
+    // Who was told by that process isn't told again.
+    heard.note(one, 101);
+    assert!(here.changed(&[ROOM], &heard).is_empty());
+    // She goes on, which is no news, and neither is what was overtaken.
+    assert!(!hears(&here, one, 102, true));
+    assert!(!hears(&here, one, 99, false));
+    assert_eq!(here.typing(ROOM).1, [alice]);
+    // She stops at this process: others are told, after all that they have said.
+    assert!(here.set(ROOM, alice, None));
+    assert_eq!(here.typing(ROOM).0.of(two), 103);
+    assert_eq!(here.changed(&[ROOM], &heard), [ROOM]);
+    // A process that says nothing more doesn't make anybody type for ever.
+    assert!(hears(&here, one, 104, true));
+    clock.advance(Duration::from_secs(34));
+    assert!(here.expire().is_empty());
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(here.expire(), [ROOM]);
+    assert!(here.typing(ROOM).1.is_empty());
+}
+
+/// A reader who has been told everything isn't told again, whether they have heard of the process, heard less of it, or have
+/// forgotten it.
+#[test]
+fn what_a_process_said_that_is_gone_is_told_once_at_most() {
+    let (one, two) = (ProcessId(1), ProcessId(2));
+    let positions = Positions::new(two, 5);
+    let here = Ephemeral::new(Clock::manual(0), positions.clone());
+    assert!(hears(&here, one, 105, true));
+    let whole = here.heard();
+    // What is told counts as heard.
+    assert_eq!(whole.of(one), 105);
+    assert!(here.changed(&[ROOM], &whole).is_empty());
+    let mut less = whole.clone();
+    less.set(one, 100);
+    let forgot = Heard::only(two, whole.of(two));
+    positions.lose(one);
+    for before in [whole, less, forgot] {
+        let now = here.heard();
+        assert_eq!(now.len(), 1);
+        let next = now.after(&before);
+        assert!(here.changed(&[ROOM], &next).is_empty(), "{before:?}");
+        assert!(!here.typing(ROOM).0.exceeds(&next), "{before:?}");
+    }
+    // Nothing more of it is remembered, and it can come back.
+    assert_eq!(here.typing(ROOM).0.len(), 1);
+    assert!(hears(&here, one, 106, false));
+    assert_eq!(here.heard().of(one), 106);
+    assert!(here.changed(&[ROOM], &here.heard()).is_empty());
+}
