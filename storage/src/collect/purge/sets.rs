@@ -44,7 +44,7 @@ impl Pass<'_> {
                 let last: Option<Pos> = row.get("last_pos")?;
                 match row.get::<Option<i64>>("retired_ms")? {
                     None if old > Pos(0) && last.is_none_or(|last| last <= old) => {
-                        unused.push(after)
+                        unused.push(after);
                     }
                     Some(since) if since <= now - millis(RETIRED) => over.push(after),
                     _ => {}
