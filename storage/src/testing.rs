@@ -5,6 +5,7 @@
     reason = "a test that can't be set up fails with these words"
 )]
 
+mod failover;
 mod plans;
 mod relations;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
+pub use self::failover::cut_connections;
 pub use self::plans::check_commit_plans;
 pub use self::relations::{blank_relations, forget_relations, relation_rows, thread_rows};
 use crate::engine::migrate;
@@ -356,33 +358,6 @@ async fn tell_writers(store: &Store, statement: &'static str) {
         let done = connection.execute(sqlx::raw_sql(AssertSqlSafe(statement)));
         done.await.expect("the statement is valid");
     }
-}
-
-/// Ends every connection of a PostgreSQL store's pools, as a fail-over does. They are as many as there may be.
-pub async fn cut_connections(store: &Store) {
-    let core = &store.core;
-    let mut pids: Vec<i32> = Vec::new();
-    for pool in [&core.readers, &core.writers, &core.committers] {
-        let mut connections = Vec::new();
-        for _ in 0..pool.options().get_max_connections() {
-            let mut connection = pool.acquire().await.expect("a connection can be had");
-            let asked = sqlx::query_scalar::<sqlx::Any, i32>("SELECT pg_backend_pid()");
-            let pid = asked.fetch_one(&mut *connection).await;
-            pids.push(pid.expect("it has a number"));
-            connections.push(connection);
-        }
-    }
-    let mut another = connect(&core.options.url).await;
-    for pid in pids {
-        // One that waits for its end, so that nobody gets it before.
-        let end = "SELECT CASE WHEN pg_terminate_backend($1, 10000) THEN 1 ELSE 0 END";
-        let ended = sqlx::query_scalar::<sqlx::Any, i32>(end).bind(pid);
-        ended
-            .fetch_one(&mut another)
-            .await
-            .expect("it can be ended");
-    }
-    another.close().await.expect("it is there");
 }
 
 /// Runs `test` with a fresh store on SQLite, then on PostgreSQL. The store is closed and its database
