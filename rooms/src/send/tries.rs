@@ -15,7 +15,7 @@ pub(crate) const MAX_ATTEMPTS: usize = 20;
 /// Whether the room is to be locked before the next try, after so many vain ones of which deciding the last took so long. Who
 /// can't be quick, because another server has to be asked or there is much to resolve, would hold up all that is written here.
 pub(crate) fn wants_turn(lost: usize, took: Duration) -> bool {
-    lost >= LOST && took < Turn::MOST / 2
+    lost >= LOST && took < Turn::MOST * 3 / 4
 }
 
 /// The tries to change a room. Between two of them what was read of the room is void.
@@ -85,7 +85,7 @@ mod tests {
         assert!(!wants_turn(LOST - 1, quick));
         assert!(wants_turn(LOST, quick));
         assert!(wants_turn(MAX_ATTEMPTS, quick));
-        for slow in [Turn::MOST / 2, Turn::MOST * 5] {
+        for slow in [Turn::MOST, Turn::MOST * 5] {
             assert!(!wants_turn(MAX_ATTEMPTS, slow), "{slow:?}");
         }
     }

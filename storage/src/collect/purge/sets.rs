@@ -102,8 +102,10 @@ impl Pass<'_> {
         // The set itself last: by it the rest is found.
         let mut deleted = 0;
         for text in [
-            "DELETE FROM outbound_last WHERE set_no = $1",
-            "DELETE FROM destination_set WHERE no = $1 AND retired_ms IS NOT NULL",
+            "DELETE FROM outbound_last WHERE set_no = $1 \
+             AND NOT EXISTS (SELECT 1 FROM set_member m WHERE m.set_no = $1)",
+            "DELETE FROM destination_set WHERE no = $1 AND retired_ms IS NOT NULL \
+             AND NOT EXISTS (SELECT 1 FROM set_member m WHERE m.set_no = $1)",
         ] {
             deleted += self.store.execute(self.store.sql(text).bind(set)).await?;
         }

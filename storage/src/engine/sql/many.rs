@@ -1,5 +1,9 @@
 //! Statements that go to SQLite in one go: each way to its thread and back costs more than most of what it does there.
 
+use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{LazyLock, Mutex};
+
 use sqlx::any::AnyArguments;
 use sqlx::{Any, AssertSqlSafe};
 
@@ -58,12 +62,52 @@ impl Many {
 
     /// What the driver takes.
     pub(crate) fn ready(self) -> sqlx::Result<sqlx::query::Query<'static, Any, AnyArguments>> {
-        match self.failed {
-            Some(error) => Err(error),
-            None => Ok(sqlx::query_with(AssertSqlSafe(self.text), self.arguments)),
+        if let Some(error) = self.failed {
+            return Err(error);
         }
+        let keeps = KNOWN.lock().is_ok_and(|mut known| known.keeps(&self.text));
+        let query = sqlx::query_with(AssertSqlSafe(self.text), self.arguments);
+        Ok(query.persistent(keeps))
     }
 }
+
+/// Combinations of statements that the driver keeps prepared.
+static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+
+/// There are more combinations than the driver has places for, and each takes one from a statement that is used all
+/// the time: the first that come again are kept, of the others each part is prepared anew.
+#[derive(Default)]
+struct Known {
+    kept: HashSet<u64>,
+    once: HashSet<u64>,
+}
+
+/// So many are kept, of the driver's hundred places.
+const KEPT: usize = 40;
+/// So many are remembered to have come.
+const ONCE: usize = 1_000;
+
+impl Known {
+    fn keeps(&mut self, text: &str) -> bool {
+        let hash = HASHES.hash_one(text);
+        if self.kept.contains(&hash) {
+            return true;
+        }
+        if self.kept.len() >= KEPT {
+            return false;
+        }
+        if self.once.remove(&hash) {
+            return self.kept.insert(hash);
+        }
+        if self.once.len() >= ONCE {
+            self.once.clear();
+        }
+        self.once.insert(hash);
+        false
+    }
+}
+
+static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// A statement's text in which `$1` is the argument of this number, and `$2` and `$3` are the shared ones.
 fn renumber(text: &str, rows: usize, out: &mut String) {
@@ -85,6 +129,22 @@ fn renumber(text: &str, rows: usize, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_comes_again_is_kept_as_long_as_there_is_room() {
+        let mut known = Known::default();
+        assert!(!known.keeps("a"));
+        assert!(known.keeps("a"));
+        for n in 0..2 * ONCE {
+            assert!(!known.keeps(&format!("{n}")));
+        }
+        for n in 0..2 * KEPT {
+            let text = format!("b{n}");
+            known.keeps(&text);
+            assert_eq!(known.keeps(&text), n < KEPT - 1);
+        }
+        assert!(known.keeps("a"));
+    }
 
     #[test]
     fn arguments_are_those_of_all() {
