@@ -32,11 +32,6 @@ pub struct Token {
 /// How long an epoch is where a seal follows it.
 const EPOCH: usize = 12;
 
-/// Of how many processes a token tells at most.
-const MOST_PROCESSES: usize = 32;
-
-const _: () = assert!(Heard::MOST <= MOST_PROCESSES);
-
 /// What a client sent as a token is not one.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NotAToken;
@@ -83,7 +78,7 @@ impl Token {
             if let Some(of) = part.strip_prefix('e') {
                 let (process, position) = of.split_once('-').ok_or(NotAToken)?;
                 processes.note(named(process)?, number(position)?);
-                if processes.len() > MOST_PROCESSES {
+                if processes.len() > Heard::MOST {
                     return Err(NotAToken);
                 }
                 continue;

@@ -22,9 +22,9 @@
 //! - [`backoff`]: when a destination that failed is tried again.
 //!
 //! Of several processes on one database, the one whose reader has the lease sends what is in the log;
-//! typing and presence go out from the process that they came to, whatever others hear of it. A process that was frozen and comes back may send
-//! for a moment besides the new one; that costs repetition at most, as cursors never go back and
-//! receivers know an event by its id.
+//! typing and presence go out from the process that they came to, whatever others hear of it. A process
+//! that was frozen and comes back may send for a moment besides the new one; that costs repetition at most,
+//! as cursors never go back and receivers know an event by its id.
 
 pub(crate) mod backoff;
 mod batch;

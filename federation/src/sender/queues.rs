@@ -289,7 +289,7 @@ impl Sender {
                 continue;
             };
             let retry_at = queue.retry_at();
-            if queue.place != Place::Ready || !queue.has_work() {
+            if !queue.has_work() {
                 queue.place = Place::Idle;
             } else if retry_at > now {
                 queue.place = Place::Later(retry_at);

@@ -10,7 +10,7 @@ use crate::{
     SnapshotNo, WriteSet,
 };
 
-const NOW: Collecting = Collecting {
+pub(super) const NOW: Collecting = Collecting {
     grace: Duration::ZERO,
     interval: Duration::ZERO,
     pause: Duration::ZERO,
@@ -19,9 +19,14 @@ const NOW: Collecting = Collecting {
 
 /// Runs the story on both databases with a clock that stands.
 async fn each<R: Future<Output = ()>>(story: impl Fn(Store) -> R) {
+    each_at(1_000_000, story).await;
+}
+
+/// The same with a clock that stands at this time (ms since 1970) until it is moved.
+pub(super) async fn each_at<R: Future<Output = ()>>(now_ms: i64, story: impl Fn(Store) -> R) {
     for database in TestDatabase::both().await {
         let options = Options {
-            clock: Clock::manual(1_000_000),
+            clock: Clock::manual(now_ms),
             ..database.options()
         };
         let store = Store::open(options).await.unwrap();

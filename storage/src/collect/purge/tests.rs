@@ -4,35 +4,18 @@ use std::time::Duration;
 
 use ruma::{server_name, user_id};
 
-use super::super::{Collecting, LEASE, Pass};
+use super::super::tests::{NOW, each_at};
+use super::super::{LEASE, Pass};
 use crate::engine::clock::millis;
 use crate::engine::sql::Columns as _;
-use crate::testing::{TestDatabase, count_rows};
-use crate::{
-    Clock, DestinationState, DeviceList, Lease, NewUiaSession, Options, Pos, Store, UserNo,
-    WriteSet,
-};
+use crate::testing::count_rows;
+use crate::{DestinationState, DeviceList, Lease, NewUiaSession, Pos, Store, UserNo, WriteSet};
 
 const DAY: Duration = Duration::from_hours(24);
-const NOW: Collecting = Collecting {
-    grace: Duration::ZERO,
-    interval: Duration::ZERO,
-    pause: Duration::ZERO,
-    expire_devices_after: None,
-};
 
 /// Runs the story on both databases with a clock that stands until it is moved.
 async fn each<R: Future<Output = ()>>(story: impl Fn(Store) -> R) {
-    for database in TestDatabase::both().await {
-        let options = Options {
-            clock: Clock::manual(1_800_000_000_000),
-            ..database.options()
-        };
-        let store = Store::open(options).await.unwrap();
-        story(store.clone()).await;
-        store.close().await;
-        database.remove().await;
-    }
+    each_at(1_800_000_000_000, story).await;
 }
 
 async fn lease(store: &Store) -> Lease {
