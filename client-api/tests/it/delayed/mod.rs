@@ -144,9 +144,10 @@ pub async fn left(user: &User, count: usize) {
         listed(user).await.len() == count
     })
     .await;
-    // What the database says a moment before readers hear of it, they have heard of when something later is answered.
+    // What the database says a moment before readers hear of it, they have heard of when something later is answered: something
+    // that is written (an empty object would be nothing to write).
     let path = format!("/user/{}/account_data/org.example.later", esc(&user.id));
-    user.ok(Method::PUT, &path, json!({})).await;
+    user.ok(Method::PUT, &path, json!({ "left": count })).await;
 }
 
 /// The delayed events in a room's history, as a user sees them.
