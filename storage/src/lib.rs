@@ -189,7 +189,7 @@ pub use rooms::times::TimeToken;
 pub use rooms::transactions::TxnKey;
 pub use rooms::unread::UnreadRow;
 pub use search::{
-    FillSearch, Hit, Hits, Match, Part, SearchQuery, SearchScope, TooMuch, index_history,
+    FillSearch, Hit, Hits, Match, Part, Place, SearchQuery, SearchScope, TooMuch, index_history,
 };
 pub use vacuum::{DatabaseSize, Vacuum};
 

@@ -100,6 +100,11 @@ impl Standing {
     pub fn covers(&self, event: &StoredEvent) -> bool {
         matches!((self.joined_from, event.pos()), (Some(from), Some(pos)) if pos >= from)
     }
+
+    /// The same of whatever has a place of the log and the history.
+    pub fn covers_place(&self, ord: i64) -> bool {
+        self.joined_from.is_some_and(|from| ord >= from.0)
+    }
 }
 
 /// Where a reader stands in a room, from the index of memberships.

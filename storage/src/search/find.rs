@@ -5,15 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::SearchQuery;
-use super::index::{Message, room_scope};
-use super::query::{Match, Term};
+use super::index::Message;
+use super::places::{Place, Places};
+use super::query::Match;
 use super::said::Part;
-use crate::engine::dialect::search::{Phrase, Sought};
 use crate::engine::sql::Columns as _;
 use crate::{Pos, Result, RoomNo, Store, StoredEvent};
 
-/// Rooms that the index is asked for by name; of more, it is asked for all and what is elsewhere left out.
-const NAMED_ROOMS: usize = 500;
 /// Of what isn't in the index yet the newest so many events are looked at.
 const NEWEST: usize = 1_000;
 
@@ -28,8 +26,10 @@ pub struct SearchScope<'a> {
     pub parts: &'a [Part],
     /// What came before this place of the log and the history ([`StoredEvent::order`]).
     pub before: i64,
-    /// So many are looked at; as many may be given.
+    /// So many are looked for, …
     pub limit: usize,
+    /// … and so many of these, the newest, are looked at: no more are given.
+    pub looked_at: usize,
 }
 
 /// A message that has what is searched for.
@@ -48,6 +48,8 @@ pub struct Hit {
 pub struct Hits {
     /// The newest first.
     pub hits: Vec<Hit>,
+    /// What is further back and has it as well, if it hasn't changed a moment ago: what wasn't looked at.
+    pub further: Vec<Place>,
     /// Before which place to go on; `None` if there is no more.
     pub next: Option<i64>,
 }
@@ -62,10 +64,15 @@ impl Store {
         }
         // In this order: what goes into the index meanwhile is in both.
         let newest = self.not_indexed(scope).await?;
-        let mut events = self.indexed(query, scope).await?;
-        let more = events.len() >= scope.limit;
+        let Places { mut found, next } = self.places(query, scope).await?;
+        let further = found.split_off(found.len().min(scope.looked_at));
+        let next = match (found.last(), further.is_empty()) {
+            (Some(last), false) => Some(last.ord),
+            _ => next,
+        };
+        let nos: Vec<_> = found.iter().map(|place| place.no).collect();
+        let mut events = self.events_by_no(&nos).await?;
         // What was edited a moment ago is found by what it says now, wherever it stands.
-        let last = events.last().and_then(|event| event.order);
         events.extend(newest);
         let (messages, _) = self.messages_of(events).await?;
         let ends = scope.ends();
@@ -80,9 +87,12 @@ impl Store {
             .collect();
         hits.sort_by_key(|hit| Reverse(hit.event.order));
         // Those further back come with the next ones, which the index has by then or not.
-        let next = last.filter(|_| more);
         hits.retain(|hit| next.is_none_or(|next| hit.event.order >= Some(next)));
-        Ok(Hits { hits, next })
+        Ok(Hits {
+            hits,
+            further,
+            next,
+        })
     }
 
     /// The newest events of the rooms that aren't in the index.
@@ -102,47 +112,6 @@ impl Store {
         }
         self.events_by_no(&nos).await
     }
-
-    /// What the index has.
-    async fn indexed(
-        &self,
-        query: &SearchQuery,
-        scope: SearchScope<'_>,
-    ) -> Result<Vec<Arc<StoredEvent>>> {
-        let mut ords = self.places(query, scope, scope.rooms, scope.before).await?;
-        for (room, end) in scope.left {
-            let before = scope.before.min(end.0.saturating_add(1));
-            ords.extend(self.places(query, scope, &[*room], before).await?);
-        }
-        ords.sort_unstable_by_key(|ord| Reverse(*ord));
-        ords.truncate(scope.limit);
-        let query = self
-            .sql("SELECT no FROM event WHERE ord IN NUMBERS($1) ORDER BY ord DESC")
-            .numbers(ords);
-        self.listed(query).await
-    }
-
-    /// The newest places of the index in some of the rooms.
-    async fn places(
-        &self,
-        query: &SearchQuery,
-        scope: SearchScope<'_>,
-        rooms: &[RoomNo],
-        before: i64,
-    ) -> Result<Vec<i64>> {
-        if rooms.is_empty() {
-            return Ok(Vec::new());
-        }
-        let sought = sought(query, scope.parts, rooms);
-        let sought = self.dialect().search_expression(&sought);
-        let query = self
-            .sql(self.dialect().search().find)
-            .bind(&sought)
-            .bind(before)
-            .bind(scope.limit);
-        let rows = self.rows(query).await?;
-        rows.iter().map(|row| row.get("ord")).collect()
-    }
 }
 
 impl SearchScope<'_> {
@@ -151,28 +120,6 @@ impl SearchScope<'_> {
         let whole = self.rooms.iter().map(|room| (*room, i64::MAX));
         let left = self.left.iter().map(|(room, end)| (*room, end.0));
         left.chain(whole).collect()
-    }
-}
-
-fn sought<'a>(query: &'a SearchQuery, parts: &[Part], rooms: &[RoomNo]) -> Sought<'a> {
-    let mut scopes = Vec::new();
-    if rooms.len() <= NAMED_ROOMS {
-        scopes.push(rooms.iter().map(|room| room_scope(*room)).collect());
-    }
-    if Part::ALL.iter().any(|part| !parts.contains(part)) {
-        scopes.push(parts.iter().map(|part| part.scope()).collect());
-    }
-    let phrases = |terms: &'a [Term]| {
-        let phrase = |term: &'a Term| Phrase {
-            words: &term.words,
-            open: term.open,
-        };
-        terms.iter().map(phrase).collect()
-    };
-    Sought {
-        scopes,
-        wanted: phrases(&query.wanted),
-        unwanted: phrases(&query.unwanted),
     }
 }
 

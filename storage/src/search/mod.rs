@@ -8,12 +8,14 @@
 
 mod find;
 mod index;
+mod places;
 mod query;
 mod reader;
 mod said;
 pub(crate) mod words;
 
 pub use self::find::{Hit, Hits, SearchScope};
+pub use self::places::Place;
 pub use self::query::{Match, SearchQuery, TooMuch};
 pub use self::reader::{FillSearch, index_history};
 pub use self::said::Part;

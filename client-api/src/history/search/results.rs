@@ -6,8 +6,8 @@ use std::{
     sync::Arc,
 };
 
-use rhizome_rooms::access::{EventAccess, Verdict};
-use rhizome_storage::{Hit, Part, RoomNo, SearchQuery, SearchScope, StoredEvent};
+use rhizome_rooms::access::{EventAccess, Verdict, standing};
+use rhizome_storage::{Hit, Part, Place, RoomNo, SearchQuery, SearchScope, StoredEvent};
 use ruma::OwnedUserId;
 
 use super::{
@@ -20,7 +20,7 @@ use crate::{
     view::{
         filter::{self, EventFilter},
         reading::Reading,
-        seen::Seen,
+        seen::{Seen, reader},
     },
 };
 
@@ -63,6 +63,15 @@ impl Found {
     }
 }
 
+/// Some of what was found.
+struct Piece {
+    found: Vec<Found>,
+    /// What wasn't looked at.
+    further: Vec<Place>,
+    /// Before which place to go on.
+    next: Option<i64>,
+}
+
 /// A page of them.
 #[derive(Default)]
 pub struct Results {
@@ -89,16 +98,28 @@ impl Search<'_> {
             Some(After::Place(place)) => Some(place),
             _ => Some(i64::MAX),
         };
+        // How many there are is said on the first page alone.
+        let counts = from.is_none();
+        let mut piece = if counts && !filter::wants_all(self.filter) {
+            TOGETHER
+        } else {
+            TOGETHER.min(self.limit * 2)
+        };
         let (mut looked_at, mut count) = (0, 0);
         while let Some(place) = before.filter(|_| looked_at < LOOKED_AT) {
-            let (found, next) = self.some(place, from, &mut results).await?;
-            looked_at += TOGETHER;
-            before = next;
-            count += found.len();
-            results.found.extend(found);
-            if results.found.len() >= self.limit {
+            let some = self.some(place, piece, from, &mut results).await?;
+            looked_at += piece;
+            before = some.next;
+            count += some.found.len();
+            results.found.extend(some.found);
+            if results.found.len() >= self.limit
+                && (!counts || self.all_seen(&some.further).await?)
+            {
+                count += some.further.len();
                 break;
             }
+            // Those that the reader may not see aren't counted.
+            piece = TOGETHER;
         }
         results.found.truncate(self.limit);
         results.count = from.map_or(count, |batch| batch.count);
@@ -117,10 +138,10 @@ impl Search<'_> {
         let (mut looked_at, mut before) = (0, Some(upto));
         let mut all = Vec::new();
         while let Some(place) = before.filter(|_| looked_at < LOOKED_AT) {
-            let (found, next) = self.some(place, from, &mut results).await?;
+            let some = self.some(place, TOGETHER, from, &mut results).await?;
             looked_at += TOGETHER;
-            before = next;
-            all.extend(found);
+            before = some.next;
+            all.extend(some.found);
         }
         results.count = from.map_or(all.len(), |batch| batch.count);
         let key = |rank: f64, place: i64| (Reverse(rank.to_bits()), Reverse(place));
@@ -139,13 +160,32 @@ impl Search<'_> {
         Ok(results)
     }
 
-    /// What was found before a place and is to be shown, and before which to go on.
+    /// Whether all these places lie within the reader's present stays.
+    async fn all_seen(&self, places: &[Place]) -> Result<bool, MatrixError> {
+        let mut standings = HashMap::new();
+        for place in places {
+            let standing = match standings.entry(place.room) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(new) => {
+                    let store = &self.app.store;
+                    *new.insert(standing(store, reader(self.who), place.room).await?)
+                }
+            };
+            if !standing.covers_place(place.ord) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What was found before a place and is to be shown, looking at so many.
     async fn some(
         &self,
         before: i64,
+        looked_at: usize,
         from: Option<&Batch>,
         results: &mut Results,
-    ) -> Result<(Vec<Found>, Option<i64>), MatrixError> {
+    ) -> Result<Piece, MatrixError> {
         let group = from.and_then(|batch| batch.group.as_ref());
         let scope = SearchScope {
             rooms: &self.rooms.whole,
@@ -153,6 +193,7 @@ impl Search<'_> {
             parts: self.parts,
             before,
             limit: TOGETHER,
+            looked_at,
         };
         let found = self.app.store.search(self.query, scope).await?;
         let mut by_room: HashMap<RoomNo, Vec<Hit>> = HashMap::new();
@@ -168,7 +209,11 @@ impl Search<'_> {
             }
         }
         shown.sort_by_key(|found| Reverse(found.place));
-        Ok((shown, found.next))
+        Ok(Piece {
+            found: shown,
+            further: found.further,
+            next: found.next,
+        })
     }
 
     fn wants(&self, event: &StoredEvent, group: Option<&Within>) -> bool {

@@ -100,6 +100,15 @@ pub fn wants_event(filter: &EventFilter, event: &StoredEvent) -> bool {
     by_url && wants_labels(filter, pdu.content()) && wants_relation(filter, pdu.content())
 }
 
+/// Whether every event of the rooms that a filter lets through is let through.
+pub fn wants_all(filter: &EventFilter) -> bool {
+    let of_types = filter.types.is_none() && filter.not_types.is_empty();
+    let of_senders = filter.senders.is_none() && filter.not_senders.is_empty();
+    let of_content = filter.url_filter.is_none() && !filter.said.asks_labels();
+    let of_relations = !filter.said.asks_relation() && !filter.related.is_asked();
+    of_types && of_senders && of_content && of_relations
+}
+
 /// Whether the labels of an event let it through (MSC2326); the first [`MOST_LABELS`] count.
 fn wants_labels(filter: &EventFilter, content: &Object) -> bool {
     let said = &filter.said;

@@ -60,6 +60,46 @@ async fn pages_hold_each_result_once_whatever_comes_meanwhile() {
     .await;
 }
 
+/// More than is looked at in one piece, at times mostly hers and at times mostly not.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_in_others_rooms_stands_in_nobodys_way() {
+    both(async |server, indexed| {
+        if !indexed {
+            return;
+        }
+        let ada = server.register("ada").await;
+        let bob = server.register("bob").await;
+        let (own, left) = (ada.create_public().await, ada.create_public().await);
+        let elsewhere = bob.create_public().await;
+        bob.join(&left).await;
+        let mut said = Vec::new();
+        for n in 0..540 {
+            // A third is hers, then a tenth, then nearly all; half way through she leaves one of her rooms.
+            let every = [3, 10, 1][n / 180];
+            let text = format!("moon {n}");
+            if n == 270 {
+                ada.leave(&left).await;
+            }
+            match n % every {
+                0 if n % 9 != 4 => said.push(ada.say(&own, &text).await),
+                1 | 4 if n < 270 => said.push(bob.say(&left, &text).await),
+                2 if n > 270 => drop(bob.say(&left, &text).await),
+                _ => drop(bob.say(&elsewhere, &text).await),
+            }
+        }
+        fill(&server.store).await;
+        said.reverse();
+        let recent = json!({"search_term": "moon", "order_by": "recent", "filter": {"limit": 50}});
+        assert_eq!(pages(&ada, &recent, None).await.concat(), said);
+        let messages = json!({"search_term": "moon", "order_by": "recent", "keys": ["content.body"],
+            "filter": {"limit": 50, "rooms": [left]}});
+        let of_left = pages(&ada, &messages, None).await.concat();
+        assert!(!of_left.is_empty());
+        assert!(of_left.iter().all(|id| said.contains(id)));
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn groups_go_on_by_themselves() {
     both(async |server, indexed| {

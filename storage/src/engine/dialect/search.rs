@@ -9,23 +9,30 @@ pub(crate) struct SearchSql {
     pub(crate) delete: &'static str,
     /// Puts documents in that aren't there: rows of `ord`, `scope`, `words`.
     pub(crate) put: &'static str,
-    /// Finds documents: an expression, the number before which they are, how many, those with the highest first.
+    /// Finds documents: an expression, the number before which they are, how many, in no order those with the highest; with
+    /// the event that each is of, `no` and `room`, if there is one.
     pub(crate) find: &'static str,
+    /// Whether it costs more to find what has one of the words of a scope besides than what hasn't.
+    pub(crate) scopes_are_dear: bool,
 }
 
 const SQLITE: SearchSql = SearchSql {
     delete: "DELETE FROM search WHERE rowid IN NUMBERS($1)",
     put: "INSERT INTO search (rowid, scope, words) SELECT x.ord, x.scope, x.words FROM ROWS($1) AS x",
-    find: "SELECT rowid AS ord FROM search WHERE search MATCH $1 AND rowid < $2 \
-           ORDER BY rowid DESC LIMIT $3",
+    find: "SELECT x.ord, e.no, e.room FROM (SELECT rowid AS ord FROM search \
+           WHERE search MATCH $1 AND rowid < $2 ORDER BY rowid DESC LIMIT $3) AS x \
+           LEFT JOIN event e ON e.ord = x.ord",
+    scopes_are_dear: true,
 };
 
 const POSTGRES: SearchSql = SearchSql {
     delete: "DELETE FROM search WHERE ord IN NUMBERS($1)",
     put: "INSERT INTO search (ord, words) \
           SELECT x.ord, CAST(x.scope || ' ' || x.words AS TSVECTOR) FROM ROWS($1) AS x",
-    find: "SELECT ord FROM search WHERE words @@ CAST($1 AS TSQUERY) AND ord < $2 \
-           ORDER BY ord DESC LIMIT $3",
+    find: "SELECT x.ord, e.no, e.room FROM (SELECT ord FROM search \
+           WHERE words @@ CAST($1 AS TSQUERY) AND ord < $2 ORDER BY ord DESC LIMIT $3) AS x \
+           LEFT JOIN event e ON e.ord = x.ord",
+    scopes_are_dear: false,
 };
 
 /// Words that stand side by side.
