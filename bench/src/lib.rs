@@ -10,6 +10,7 @@
 pub mod drive;
 pub mod follow;
 pub mod http;
+pub mod jwt;
 pub mod outcome;
 pub mod person;
 pub mod plan;

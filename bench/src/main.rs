@@ -52,6 +52,9 @@ struct Run {
     /// The secret of /_synapse/admin/v1/register; without one registration must be open
     #[arg(long, value_name = "SECRET")]
     secret: Option<String>,
+    /// The secret of JSON Web Tokens (HS256) that make accounts: without passwords, which is quicker for very many
+    #[arg(long, value_name = "SECRET")]
+    jwt_secret: Option<String>,
     /// Only these scenarios (see `list`)
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     only: Vec<Scenario>,
@@ -171,9 +174,10 @@ fn world(options: &Run) -> anyhow::Result<World> {
     let run = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
     let run = format!("{run:x}");
     let secret = options.secret.as_deref();
-    let one = Server::new(&options.server, secret, &run)?;
+    let jwt_secret = options.jwt_secret.as_deref();
+    let one = Server::new(&options.server, secret, &run)?.with_jwt(jwt_secret);
     let two = match &options.server2 {
-        Some(url) => Some(Server::new(url, secret, &run)?),
+        Some(url) => Some(Server::new(url, secret, &run)?.with_jwt(jwt_secret)),
         None => None,
     };
     let probe = Probe {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     http::{Connection, Failure},
+    jwt,
     server::Server,
 };
 
@@ -27,18 +28,20 @@ pub struct Account {
 }
 
 impl Account {
-    /// Registers somebody new, by the shared secret if there is one.
+    /// Registers somebody new: by a token or the shared secret, if there is one.
     pub async fn register(server: &Server) -> Result<Self, Failure> {
         let name = server.fresh("u");
         let mut connection = Connection::new(server.address, None)?;
-        let (path, body) = match server.secret.as_deref() {
-            Some(secret) => {
+        let secrets = (server.jwt_secret.as_deref(), server.secret.as_deref());
+        let (path, body) = match secrets {
+            (Some(secret), _) => ("/_matrix/client/v3/login", jwt::login(secret, &name)),
+            (None, Some(secret)) => {
                 let path = "/_synapse/admin/v1/register";
                 let answer = connection.call(Method::GET, path, None).await?;
                 let nonce = text(&answer, "nonce")?;
                 (path, admin_registration(secret, &nonce, &name))
             }
-            None => (
+            (None, None) => (
                 "/_matrix/client/v3/register",
                 json!({ "username": name, "password": PASSWORD, "auth": { "type": "m.login.dummy" } }),
             ),

@@ -17,6 +17,9 @@ pub struct Server {
     pub address: SocketAddr,
     /// The secret of `/_synapse/admin/v1/register`; without one registration must be open.
     pub secret: Option<Arc<str>>,
+    /// What JSON Web Tokens are signed with there, if who logs in with one is made: hashing passwords takes longest of
+    /// making accounts.
+    pub jwt_secret: Option<Arc<str>>,
     run: Arc<str>,
     count: Arc<AtomicU64>,
 }
@@ -27,9 +30,17 @@ impl Server {
         Ok(Self {
             address: loopback(url)?,
             secret: secret.map(Arc::from),
+            jwt_secret: None,
             run: Arc::from(run),
             count: Arc::new(AtomicU64::new(0)),
         })
+    }
+
+    /// The same, where accounts are made by tokens, without passwords.
+    #[must_use]
+    pub fn with_jwt(self, secret: Option<&str>) -> Self {
+        let jwt_secret = secret.map(Arc::from);
+        Self { jwt_secret, ..self }
     }
 
     /// A word that nothing on this server has been named with.

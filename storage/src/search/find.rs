@@ -74,17 +74,7 @@ impl Store {
         let mut events = self.events_by_no(&nos).await?;
         // What was edited a moment ago is found by what it says now, wherever it stands.
         events.extend(newest);
-        let (messages, _) = self.messages_of(events).await?;
-        let ends = scope.ends();
-        let is_within = |event: &StoredEvent| {
-            let ends = (event.order, ends.get(&event.room));
-            matches!(ends, (Some(ord), Some(end)) if ord < scope.before && ord <= *end)
-        };
-        let mut hits: Vec<Hit> = messages
-            .into_iter()
-            .filter(|message| is_within(&message.event))
-            .filter_map(|message| hit(query, scope.parts, &message))
-            .collect();
+        let mut hits = self.look_at_events(query, scope, events).await?;
         hits.sort_by_key(|hit| Reverse(hit.event.order));
         // Those further back come with the next ones, which the index has by then or not.
         hits.retain(|hit| next.is_none_or(|next| hit.event.order >= Some(next)));
@@ -93,6 +83,37 @@ impl Store {
             further,
             next,
         })
+    }
+
+    /// Those of some of the places of a search ([`Hits::further`]) that have what is searched for, in no order.
+    pub async fn look_at(
+        &self,
+        query: &SearchQuery,
+        scope: SearchScope<'_>,
+        places: &[Place],
+    ) -> Result<Vec<Hit>> {
+        let nos: Vec<_> = places.iter().map(|place| place.no).collect();
+        let events = self.events_by_no(&nos).await?;
+        self.look_at_events(query, scope, events).await
+    }
+
+    async fn look_at_events(
+        &self,
+        query: &SearchQuery,
+        scope: SearchScope<'_>,
+        events: Vec<Arc<StoredEvent>>,
+    ) -> Result<Vec<Hit>> {
+        let (messages, _) = self.messages_of(events).await?;
+        let ends = scope.ends();
+        let is_within = |event: &StoredEvent| {
+            let ends = (event.order, ends.get(&event.room));
+            matches!(ends, (Some(ord), Some(end)) if ord < scope.before && ord <= *end)
+        };
+        Ok(messages
+            .into_iter()
+            .filter(|message| is_within(&message.event))
+            .filter_map(|message| hit(query, scope.parts, &message))
+            .collect())
     }
 
     /// The newest events of the rooms that aren't in the index.

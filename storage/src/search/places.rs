@@ -9,6 +9,8 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use super::SearchScope;
+use rhizome_protocol::visibility::HistoryVisibility;
+
 use super::index::room_scope;
 use super::query::{SearchQuery, Term};
 use super::said::Part;
@@ -35,6 +37,8 @@ pub struct Place {
     pub ord: i64,
     /// Which room's.
     pub room: RoomNo,
+    /// The history's visibility there.
+    pub visibility: Option<HistoryVisibility>,
     pub(super) no: EventNo,
 }
 
@@ -119,7 +123,13 @@ impl Search<'_> {
             let ord = row.get("ord")?;
             last = Some(last.map_or(ord, |last| last.min(ord)));
             if let (Some(no), Some(room)) = (row.get("no")?, row.get("room")?) {
-                found.push(Place { ord, room, no });
+                let visibility = row.get("visibility")?;
+                found.push(Place {
+                    ord,
+                    room,
+                    visibility,
+                    no,
+                });
             }
         }
         let next = last.filter(|_| rows.len() >= limit);

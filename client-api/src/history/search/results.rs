@@ -112,13 +112,12 @@ impl Search<'_> {
             before = some.next;
             count += some.found.len();
             results.found.extend(some.found);
-            if results.found.len() >= self.limit
-                && (!counts || self.all_seen(&some.further).await?)
-            {
-                count += some.further.len();
+            if results.found.len() >= self.limit {
+                if counts {
+                    count += self.count(&some.further, &mut results).await?;
+                }
                 break;
             }
-            // Those that the reader may not see aren't counted.
             piece = TOGETHER;
         }
         results.found.truncate(self.limit);
@@ -160,22 +159,46 @@ impl Search<'_> {
         Ok(results)
     }
 
-    /// Whether all these places lie within the reader's present stays.
+    /// How many of the places the reader sees: they are looked at unless that is sure of all.
+    async fn count(&self, places: &[Place], results: &mut Results) -> Result<usize, MatrixError> {
+        if self.all_seen(places).await? {
+            return Ok(places.len());
+        }
+        let scope = self.scope(i64::MAX, TOGETHER);
+        let hits = self.app.store.look_at(self.query, scope, places).await?;
+        Ok(self.shown(hits, None, results).await?.len())
+    }
+
+    /// Whether the reader surely sees what was said at each of the places.
     async fn all_seen(&self, places: &[Place]) -> Result<bool, MatrixError> {
+        let store = &self.app.store;
         let mut standings = HashMap::new();
+        // What is erased isn't there for whoever came later.
+        let none_erased = store.erasures().await?.is_empty();
         for place in places {
             let standing = match standings.entry(place.room) {
                 Entry::Occupied(known) => *known.get(),
                 Entry::Vacant(new) => {
-                    let store = &self.app.store;
                     *new.insert(standing(store, reader(self.who), place.room).await?)
                 }
             };
-            if !standing.covers_place(place.ord) {
+            let shared = none_erased && standing.shares(place.visibility);
+            if !shared && !standing.covers_place(place.ord) {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    fn scope(&self, before: i64, looked_at: usize) -> SearchScope<'_> {
+        SearchScope {
+            rooms: &self.rooms.whole,
+            left: &self.rooms.left,
+            parts: self.parts,
+            before,
+            limit: TOGETHER,
+            looked_at,
+        }
     }
 
     /// What was found before a place and is to be shown, looking at so many.
@@ -187,17 +210,24 @@ impl Search<'_> {
         results: &mut Results,
     ) -> Result<Piece, MatrixError> {
         let group = from.and_then(|batch| batch.group.as_ref());
-        let scope = SearchScope {
-            rooms: &self.rooms.whole,
-            left: &self.rooms.left,
-            parts: self.parts,
-            before,
-            limit: TOGETHER,
-            looked_at,
-        };
+        let scope = self.scope(before, looked_at);
         let found = self.app.store.search(self.query, scope).await?;
+        Ok(Piece {
+            found: self.shown(found.hits, group, results).await?,
+            further: found.further,
+            next: found.next,
+        })
+    }
+
+    /// Those that are to be shown, the newest first.
+    async fn shown(
+        &self,
+        hits: Vec<Hit>,
+        group: Option<&Within>,
+        results: &mut Results,
+    ) -> Result<Vec<Found>, MatrixError> {
         let mut by_room: HashMap<RoomNo, Vec<Hit>> = HashMap::new();
-        for hit in found.hits {
+        for hit in hits {
             if self.wants(&hit.event, group) {
                 by_room.entry(hit.event.room).or_default().push(hit);
             }
@@ -209,11 +239,7 @@ impl Search<'_> {
             }
         }
         shown.sort_by_key(|found| Reverse(found.place));
-        Ok(Piece {
-            found: shown,
-            further: found.further,
-            next: found.next,
-        })
+        Ok(shown)
     }
 
     fn wants(&self, event: &StoredEvent, group: Option<&Within>) -> bool {

@@ -10,7 +10,7 @@ pub(crate) struct SearchSql {
     /// Puts documents in that aren't there: rows of `ord`, `scope`, `words`.
     pub(crate) put: &'static str,
     /// Finds documents: an expression, the number before which they are, how many, in no order those with the highest; with
-    /// the event that each is of, `no` and `room`, if there is one.
+    /// the event that each is of, `no`, `room` and `visibility`, if there is one.
     pub(crate) find: &'static str,
     /// Whether it costs more to find what has one of the words of a scope besides than what hasn't.
     pub(crate) scopes_are_dear: bool,
@@ -19,7 +19,7 @@ pub(crate) struct SearchSql {
 const SQLITE: SearchSql = SearchSql {
     delete: "DELETE FROM search WHERE rowid IN NUMBERS($1)",
     put: "INSERT INTO search (rowid, scope, words) SELECT x.ord, x.scope, x.words FROM ROWS($1) AS x",
-    find: "SELECT x.ord, e.no, e.room FROM (SELECT rowid AS ord FROM search \
+    find: "SELECT x.ord, e.no, e.room, e.visibility FROM (SELECT rowid AS ord FROM search \
            WHERE search MATCH $1 AND rowid < $2 ORDER BY rowid DESC LIMIT $3) AS x \
            LEFT JOIN event e ON e.ord = x.ord",
     scopes_are_dear: true,
@@ -29,7 +29,7 @@ const POSTGRES: SearchSql = SearchSql {
     delete: "DELETE FROM search WHERE ord IN NUMBERS($1)",
     put: "INSERT INTO search (ord, words) \
           SELECT x.ord, CAST(x.scope || ' ' || x.words AS TSVECTOR) FROM ROWS($1) AS x",
-    find: "SELECT x.ord, e.no, e.room FROM (SELECT ord FROM search \
+    find: "SELECT x.ord, e.no, e.room, e.visibility FROM (SELECT ord FROM search \
            WHERE words @@ CAST($1 AS TSQUERY) AND ord < $2 ORDER BY ord DESC LIMIT $3) AS x \
            LEFT JOIN event e ON e.ord = x.ord",
     scopes_are_dear: false,
