@@ -60,7 +60,10 @@ impl Account {
     pub async fn log_in(&self) -> Result<Self, Failure> {
         let mut connection = Connection::new(self.server.address, None)?;
         let user = json!({ "type": "m.id.user", "user": self.id });
-        let body = json!({ "type": "m.login.password", "identifier": user, "password": PASSWORD });
+        let body = match self.server.jwt_secret.as_deref() {
+            Some(secret) => jwt::login(secret, self.localpart()),
+            None => json!({ "type": "m.login.password", "identifier": user, "password": PASSWORD }),
+        };
         let path = "/_matrix/client/v3/login";
         let answer = connection.call(Method::POST, path, Some(body.to_string()));
         Ok(Self {
@@ -87,6 +90,11 @@ impl Account {
     /// What the `Authorization` header holds.
     pub fn bearer(&self) -> String {
         format!("Bearer {}", self.token)
+    }
+
+    fn localpart(&self) -> &str {
+        let name = self.id.split_once(':').map_or("", |(name, _)| name);
+        name.trim_start_matches('@')
     }
 
     /// The name of the account's server.

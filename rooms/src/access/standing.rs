@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rhizome_protocol::{Membership, visibility::HistoryVisibility};
+use rhizome_protocol::Membership;
 use rhizome_storage::{
     EventNo, MembershipRow, Pos, RoomNo, SnapshotNo, Store, StoredEvent, SurelySeen, UserNo,
 };
@@ -104,12 +104,6 @@ impl Standing {
     /// The same of whatever has a place of the log and the history.
     pub fn covers_place(&self, ord: i64) -> bool {
         self.joined_from.is_some_and(|from| ord >= from.0)
-    }
-
-    /// Whether the reader surely sees what was said while the history was visible so.
-    pub fn shares(&self, visibility: Option<HistoryVisibility>) -> bool {
-        let shared = [HistoryVisibility::Shared, HistoryVisibility::WorldReadable];
-        self.is_member() && visibility.is_some_and(|visibility| shared.contains(&visibility))
     }
 }
 

@@ -14,11 +14,6 @@ use crate::{Pos, Result, Store, UserNo};
 pub struct Erasures(HashMap<OwnedUserId, Pos>);
 
 impl Erasures {
-    /// Whether nobody's is.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Up to when who could see what the user sent goes on seeing it; `None`: it isn't erased.
     pub fn of(&self, user: &UserId) -> Option<Pos> {
         // Mostly there is none, and then nothing is looked at.

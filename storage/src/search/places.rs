@@ -2,15 +2,13 @@
 //!
 //! It has the room of each message among its words, but the rooms of somebody who has most of what is said cost it far more
 //! to go through than the words that are sought: for each place that has these, one of each room is looked for. So SQLite's
-//! is asked for the words alone first, and by room only if much of what that finds is elsewhere. PostgreSQL's collects
+//! is asked for the words alone first, and by room for as many as that found elsewhere. PostgreSQL's collects
 //! all places that it finds before it orders them, so that fewer are better.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use super::SearchScope;
-use rhizome_protocol::visibility::HistoryVisibility;
-
 use super::index::room_scope;
 use super::query::{SearchQuery, Term};
 use super::said::Part;
@@ -37,8 +35,6 @@ pub struct Place {
     pub ord: i64,
     /// Which room's.
     pub room: RoomNo,
-    /// The history's visibility there.
-    pub visibility: Option<HistoryVisibility>,
     pub(super) no: EventNo,
 }
 
@@ -57,7 +53,8 @@ impl Store {
         let mut all = search.piece(scope.rooms, scope.before).await?;
         for (room, end) in scope.left {
             let before = scope.before.min(end.0.saturating_add(1));
-            let piece = search.piece(&[*room], before).await?;
+            // One room isn't dear.
+            let piece = search.ask(&[*room], before, scope.limit).await?;
             all.found.extend(piece.found);
             all.next = all.next.max(piece.next);
         }
@@ -94,10 +91,8 @@ impl Search<'_> {
         let within: HashSet<RoomNo> = rooms.iter().copied().collect();
         let total = piece.found.len();
         piece.found.retain(|place| within.contains(&place.room));
-        let Some(next) = piece
-            .next
-            .filter(|_| is_named && piece.found.len() * 2 < total)
-        else {
+        let elsewhere = total - piece.found.len();
+        let Some(next) = piece.next.filter(|_| is_named && elsewhere > 0) else {
             return Ok(piece);
         };
         let rest = self.ask(rooms, next, limit - piece.found.len()).await?;
@@ -123,13 +118,7 @@ impl Search<'_> {
             let ord = row.get("ord")?;
             last = Some(last.map_or(ord, |last| last.min(ord)));
             if let (Some(no), Some(room)) = (row.get("no")?, row.get("room")?) {
-                let visibility = row.get("visibility")?;
-                found.push(Place {
-                    ord,
-                    room,
-                    visibility,
-                    no,
-                });
+                found.push(Place { ord, room, no });
             }
         }
         let next = last.filter(|_| rows.len() >= limit);
@@ -142,12 +131,17 @@ impl Search<'_> {
         if !rooms.is_empty() {
             scopes.push(rooms.iter().map(|room| room_scope(*room)).collect());
         }
-        // Messages are nearly all there is.
-        if !parts.contains(&Part::Body) {
+        // Messages are nearly all there is: what else there is is left out more easily.
+        let mut outside = Vec::new();
+        if parts.contains(&Part::Body) {
+            let others = Part::ALL.iter().filter(|part| !parts.contains(part));
+            outside.extend(others.map(|part| part.scope()));
+        } else {
             scopes.push(parts.iter().map(|part| part.scope()).collect());
         }
         Sought {
             scopes,
+            outside,
             wanted: phrases(&self.query.wanted),
             unwanted: phrases(&self.query.unwanted),
         }

@@ -159,9 +159,10 @@ impl Search<'_> {
         Ok(results)
     }
 
-    /// How many of the places the reader sees: they are looked at unless that is sure of all.
+    /// How many of the places the reader sees. They are looked at, unless that is sure of all: outside the reader's stays
+    /// what is there may be hidden, erased, or edited to something that is hidden, and even how many there are tells of it.
     async fn count(&self, places: &[Place], results: &mut Results) -> Result<usize, MatrixError> {
-        if self.all_seen(places).await? {
+        if self.ignored.is_empty() && self.all_within_stays(places).await? {
             return Ok(places.len());
         }
         let scope = self.scope(i64::MAX, TOGETHER);
@@ -169,21 +170,18 @@ impl Search<'_> {
         Ok(self.shown(hits, None, results).await?.len())
     }
 
-    /// Whether the reader surely sees what was said at each of the places.
-    async fn all_seen(&self, places: &[Place]) -> Result<bool, MatrixError> {
-        let store = &self.app.store;
+    /// Whether all lie within the reader's present stays.
+    async fn all_within_stays(&self, places: &[Place]) -> Result<bool, MatrixError> {
         let mut standings = HashMap::new();
-        // What is erased isn't there for whoever came later.
-        let none_erased = store.erasures().await?.is_empty();
         for place in places {
             let standing = match standings.entry(place.room) {
                 Entry::Occupied(known) => *known.get(),
                 Entry::Vacant(new) => {
+                    let store = &self.app.store;
                     *new.insert(standing(store, reader(self.who), place.room).await?)
                 }
             };
-            let shared = none_erased && standing.shares(place.visibility);
-            if !shared && !standing.covers_place(place.ord) {
+            if !standing.covers_place(place.ord) {
                 return Ok(false);
             }
         }

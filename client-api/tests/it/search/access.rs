@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{ask, both, edit, fill, finds, found};
 use crate::harness::{User, esc};
 
-async fn visibility(user: &User, room: &str, visibility: &str) {
+pub async fn visibility(user: &User, room: &str, visibility: &str) {
     let content = json!({"history_visibility": visibility});
     user.set_state(room, "m.room.history_visibility", "", content)
         .await;

@@ -60,7 +60,7 @@ async fn pages_hold_each_result_once_whatever_comes_meanwhile() {
     .await;
 }
 
-/// More than is looked at in one piece, at times mostly hers and at times mostly not.
+/// More than is looked at in one piece, most of it hers, then little, then nearly all.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_said_in_others_rooms_stands_in_nobodys_way() {
     both(async |server, indexed| {
@@ -72,9 +72,13 @@ async fn what_is_said_in_others_rooms_stands_in_nobodys_way() {
         let (own, left) = (ada.create_public().await, ada.create_public().await);
         let elsewhere = bob.create_public().await;
         bob.join(&left).await;
-        let mut said = Vec::new();
+        let (mut said, mut of_left) = (Vec::new(), Vec::new());
+        // More than a piece of what she has left.
+        for n in 0..210 {
+            of_left.push(bob.say(&left, &format!("moon before {n}")).await);
+        }
+        said.extend(of_left.clone());
         for n in 0..540 {
-            // A third is hers, then a tenth, then nearly all; half way through she leaves one of her rooms.
             let every = [3, 10, 1][n / 180];
             let text = format!("moon {n}");
             if n == 270 {
@@ -82,20 +86,79 @@ async fn what_is_said_in_others_rooms_stands_in_nobodys_way() {
             }
             match n % every {
                 0 if n % 9 != 4 => said.push(ada.say(&own, &text).await),
-                1 | 4 if n < 270 => said.push(bob.say(&left, &text).await),
+                1 | 4 if n < 270 => {
+                    of_left.push(bob.say(&left, &text).await);
+                    said.extend(of_left.last().cloned());
+                }
                 2 if n > 270 => drop(bob.say(&left, &text).await),
                 _ => drop(bob.say(&elsewhere, &text).await),
             }
         }
         fill(&server.store).await;
         said.reverse();
+        of_left.reverse();
         let recent = json!({"search_term": "moon", "order_by": "recent", "filter": {"limit": 50}});
         assert_eq!(pages(&ada, &recent, None).await.concat(), said);
         let messages = json!({"search_term": "moon", "order_by": "recent", "keys": ["content.body"],
             "filter": {"limit": 50, "rooms": [left]}});
-        let of_left = pages(&ada, &messages, None).await.concat();
-        assert!(!of_left.is_empty());
-        assert!(of_left.iter().all(|id| said.contains(id)));
+        assert_eq!(pages(&ada, &messages, None).await.concat(), of_left);
+        // By rank all are looked at first.
+        let rank = json!({"search_term": "moon", "filter": {"limit": 50}});
+        assert_eq!(ask(&ada, &rank, None).await["count"], said.len());
+        let mut ranked = pages(&ada, &rank, None).await.concat();
+        ranked.sort_unstable();
+        said.sort_unstable();
+        assert_eq!(ranked, said);
+    })
+    .await;
+}
+
+/// More than is on the page is counted, but nothing that the reader doesn't see.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_counted_is_what_one_sees() {
+    both(async |server, indexed| {
+        let ada = server.register("ada").await;
+        let eve = server.register("eve").await;
+        let secret = ada.create_public().await;
+        let edited = ada.say(&secret, "a sun of old").await;
+        super::access::visibility(&ada, &secret, "joined").await;
+        for n in 0..5 {
+            ada.say(&secret, &format!("moon {n}")).await;
+        }
+        edit(&ada, &secret, &edited, "moon now").await;
+        eve.join(&secret).await;
+        let own = eve.create(json!({"name": "moon"})).await;
+        let mut of_eve = Vec::new();
+        for n in 0..4 {
+            of_eve.push(eve.say(&own, &format!("moon {n}")).await);
+        }
+        let of_ada = ada.say(&secret, "moon for all").await;
+        eve.say(&own, "moon, the last").await;
+        if indexed {
+            fill(&server.store).await;
+        }
+        let count = async |user: &User, keys: Value| {
+            let mut criteria =
+                json!({"search_term": "moon", "order_by": "recent", "filter": {"limit": 1}});
+            if keys.is_array() {
+                criteria["keys"] = keys;
+            }
+            ask(user, &criteria, None).await["count"].clone()
+        };
+        assert_eq!(count(&ada, Value::Null).await, 7);
+        assert_eq!(count(&eve, Value::Null).await, 7, "six messages, a name");
+        assert_eq!(count(&eve, json!(["content.body"])).await, 6);
+        // Even before the index hears of it.
+        super::redact(&eve, &own, &of_eve[0]).await;
+        assert_eq!(count(&eve, json!(["content.body"])).await, 5);
+        let ignored = json!({"ignored_users": {&ada.id: {}}});
+        let path = format!(
+            "/user/{}/account_data/m.ignored_user_list",
+            crate::harness::esc(&eve.id)
+        );
+        eve.ok(http::Method::PUT, &path, ignored).await;
+        assert_eq!(count(&eve, json!(["content.body"])).await, 4);
+        assert!(!super::finds(&eve, "moon").await.contains(&of_ada));
     })
     .await;
 }

@@ -10,7 +10,7 @@ pub(crate) struct SearchSql {
     /// Puts documents in that aren't there: rows of `ord`, `scope`, `words`.
     pub(crate) put: &'static str,
     /// Finds documents: an expression, the number before which they are, how many, in no order those with the highest; with
-    /// the event that each is of, `no`, `room` and `visibility`, if there is one.
+    /// the event that each is of, `no` and `room`, if there is one that isn't redacted.
     pub(crate) find: &'static str,
     /// Whether it costs more to find what has one of the words of a scope besides than what hasn't.
     pub(crate) scopes_are_dear: bool,
@@ -19,9 +19,9 @@ pub(crate) struct SearchSql {
 const SQLITE: SearchSql = SearchSql {
     delete: "DELETE FROM search WHERE rowid IN NUMBERS($1)",
     put: "INSERT INTO search (rowid, scope, words) SELECT x.ord, x.scope, x.words FROM ROWS($1) AS x",
-    find: "SELECT x.ord, e.no, e.room, e.visibility FROM (SELECT rowid AS ord FROM search \
+    find: "SELECT x.ord, e.no, e.room FROM (SELECT rowid AS ord FROM search \
            WHERE search MATCH $1 AND rowid < $2 ORDER BY rowid DESC LIMIT $3) AS x \
-           LEFT JOIN event e ON e.ord = x.ord",
+           LEFT JOIN event e ON e.ord = x.ord AND e.redacted_by IS NULL",
     scopes_are_dear: true,
 };
 
@@ -29,9 +29,9 @@ const POSTGRES: SearchSql = SearchSql {
     delete: "DELETE FROM search WHERE ord IN NUMBERS($1)",
     put: "INSERT INTO search (ord, words) \
           SELECT x.ord, CAST(x.scope || ' ' || x.words AS TSVECTOR) FROM ROWS($1) AS x",
-    find: "SELECT x.ord, e.no, e.room, e.visibility FROM (SELECT ord FROM search \
+    find: "SELECT x.ord, e.no, e.room FROM (SELECT ord FROM search \
            WHERE words @@ CAST($1 AS TSQUERY) AND ord < $2 ORDER BY ord DESC LIMIT $3) AS x \
-           LEFT JOIN event e ON e.ord = x.ord",
+           LEFT JOIN event e ON e.ord = x.ord AND e.redacted_by IS NULL",
     scopes_are_dear: false,
 };
 
@@ -42,10 +42,11 @@ pub(crate) struct Phrase<'a> {
     pub(crate) open: bool,
 }
 
-/// What documents are looked for: those with one of the words of each scope, with all of the wanted and none of the
-/// unwanted phrases.
+/// What documents are looked for: those with one of the words of each scope, none of those of another, with all of the
+/// wanted and none of the unwanted phrases.
 pub(crate) struct Sought<'a> {
     pub(crate) scopes: Vec<Vec<String>>,
+    pub(crate) outside: Vec<String>,
     pub(crate) wanted: Vec<Phrase<'a>>,
     pub(crate) unwanted: Vec<Phrase<'a>>,
 }
@@ -101,12 +102,17 @@ fn fts5(sought: &Sought<'_>) -> String {
         format!("scope : ({words}) AND ")
     });
     let wanted = joined(&sought.wanted, " AND ", phrase);
-    let found = format!("({scopes}words : ({wanted}))");
-    if sought.unwanted.is_empty() {
-        return found;
+    let not = |column: &str, any: &str| format!(" NOT ({column} : ({any}))");
+    let mut found = format!("({scopes}words : ({wanted}))");
+    if !sought.outside.is_empty() {
+        let outside = joined(&sought.outside, " OR ", |word| format!("\"{word}\""));
+        found.push_str(&not("scope", &outside));
     }
-    let unwanted = joined(&sought.unwanted, " OR ", phrase);
-    format!("{found} NOT (words : ({unwanted}))")
+    if !sought.unwanted.is_empty() {
+        let unwanted = joined(&sought.unwanted, " OR ", phrase);
+        found.push_str(&not("words", &unwanted));
+    }
+    found
 }
 
 fn tsquery(sought: &Sought<'_>) -> String {
@@ -120,8 +126,9 @@ fn tsquery(sought: &Sought<'_>) -> String {
         format!("({words}) & ")
     });
     let wanted = joined(&sought.wanted, " & ", phrase);
+    let outside = joined(&sought.outside, "", |word| format!(" & !('!{word}')"));
     let unwanted = joined(&sought.unwanted, "", |one| format!(" & !{}", phrase(one)));
-    format!("{scopes}{wanted}{unwanted}")
+    format!("{scopes}{wanted}{outside}{unwanted}")
 }
 
 #[cfg(test)]
@@ -135,19 +142,20 @@ mod tests {
         let phrase = |words, open| Phrase { words, open };
         let mut sought = Sought {
             scopes: vec![words("r1 r2"), words("kb")],
+            outside: words("kn kt"),
             wanted: vec![phrase(one.as_slice(), true), phrase(&two, false)],
             unwanted: vec![phrase(&three, false)],
         };
         assert_eq!(
             fts5(&sought),
             "(scope : (\"r1\" OR \"r2\") AND scope : (\"kb\") AND words : (\"a b\" * AND \"c\")) \
-             NOT (words : (\"d\"))"
+             NOT (scope : (\"kn\" OR \"kt\")) NOT (words : (\"d\"))"
         );
         assert_eq!(
             tsquery(&sought),
-            "('!r1' | '!r2') & ('!kb') & ('a' <-> 'b':*) & ('c') & !('d')"
+            "('!r1' | '!r2') & ('!kb') & ('a' <-> 'b':*) & ('c') & !('!kn') & !('!kt') & !('d')"
         );
-        (sought.scopes, sought.unwanted) = (Vec::new(), Vec::new());
+        (sought.scopes, sought.outside, sought.unwanted) = (Vec::new(), Vec::new(), Vec::new());
         assert_eq!(fts5(&sought), "(words : (\"a b\" * AND \"c\"))");
         assert_eq!(tsquery(&sought), "('a' <-> 'b':*) & ('c')");
     }
