@@ -22,6 +22,8 @@ from servers import SECRET, Failed, Rhizome, Synapse  # noqa: E402
 
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE / "target")).resolve()
 TICK = os.sysconf("SC_CLK_TCK")
+# For accounts without passwords.
+JWT_SECRET = "what the tokens of this run alone are signed with"
 
 
 def arguments():
@@ -55,9 +57,6 @@ def database(name, locale):
         ["createdb", *where, "-T", "template0", "-E", "UTF8", "--locale", locale, name], check=True
     )
     return server.hostname, server.port, name
-
-
-JWT_SECRET = "what the tokens of this run alone are signed with"
 
 
 def rhizome(binary, folder, ca, postgres):

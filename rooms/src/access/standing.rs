@@ -98,7 +98,7 @@ impl Standing {
 
     /// Whether the event lies within the present, unbroken stay.
     pub fn covers(&self, event: &StoredEvent) -> bool {
-        matches!((self.joined_from, event.pos()), (Some(from), Some(pos)) if pos >= from)
+        event.pos().is_some_and(|pos| self.covers_place(pos.0))
     }
 
     /// The same of whatever has a place of the log and the history.

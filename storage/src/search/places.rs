@@ -39,7 +39,7 @@ pub struct Place {
 }
 
 impl Store {
-    /// The newest places, at most as many as are to be looked at.
+    /// The newest places, at most as many as are looked for.
     pub(super) async fn places(
         &self,
         query: &SearchQuery,
