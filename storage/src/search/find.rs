@@ -1,36 +1,18 @@
 //! Finding what was said.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::SearchQuery;
 use super::index::Message;
-use super::places::{Place, Places};
+use super::places::{Place, Places, SearchScope};
 use super::query::Match;
 use super::said::Part;
 use crate::engine::sql::Columns as _;
-use crate::{Pos, Result, RoomNo, Store, StoredEvent};
+use crate::{Result, Store, StoredEvent};
 
 /// Of what isn't in the index yet the newest so many events are looked at.
 const NEWEST: usize = 1_000;
-
-/// Where to search, and how much to give.
-#[derive(Debug, Clone, Copy)]
-pub struct SearchScope<'a> {
-    /// In these rooms, …
-    pub rooms: &'a [RoomNo],
-    /// … and in each of these up to a position: what came later isn't for who asks, and mustn't stand in the way of what is.
-    pub left: &'a [(RoomNo, Pos)],
-    /// What of events.
-    pub parts: &'a [Part],
-    /// What came before this place of the log and the history ([`StoredEvent::order`]).
-    pub before: i64,
-    /// So many are looked for, …
-    pub limit: usize,
-    /// … and so many of these, the newest, are looked at: no more are given.
-    pub looked_at: usize,
-}
 
 /// A message that has what is searched for.
 #[derive(Debug, Clone)]
@@ -132,15 +114,6 @@ impl Store {
             }
         }
         self.events_by_no(&nos).await
-    }
-}
-
-impl SearchScope<'_> {
-    /// Up to which place each room is searched.
-    fn ends(&self) -> HashMap<RoomNo, i64> {
-        let whole = self.rooms.iter().map(|room| (*room, i64::MAX));
-        let left = self.left.iter().map(|(room, end)| (*room, end.0));
-        left.chain(whole).collect()
     }
 }
 

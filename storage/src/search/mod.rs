@@ -14,8 +14,8 @@ mod reader;
 mod said;
 pub(crate) mod words;
 
-pub use self::find::{Hit, Hits, SearchScope};
-pub use self::places::Place;
+pub use self::find::{Hit, Hits};
+pub use self::places::{Place, SearchScope};
 pub use self::query::{Match, SearchQuery, TooMuch};
 pub use self::reader::{FillSearch, index_history};
 pub use self::said::Part;

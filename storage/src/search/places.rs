@@ -6,18 +6,34 @@
 //! all places that it finds before it orders them, so that fewer are better.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use super::SearchScope;
 use super::index::room_scope;
 use super::query::{SearchQuery, Term};
 use super::said::Part;
 use crate::engine::dialect::search::{Phrase, Sought};
 use crate::engine::sql::Columns as _;
-use crate::{EventNo, Result, RoomNo, Store};
+use crate::{EventNo, Pos, Result, RoomNo, Store};
 
 /// Rooms that the index is asked for by name; of more, it is asked for all and what is elsewhere left out.
 const NAMED_ROOMS: usize = 500;
+
+/// Where to search, and how much to give.
+#[derive(Debug, Clone, Copy)]
+pub struct SearchScope<'a> {
+    /// In these rooms, …
+    pub rooms: &'a [RoomNo],
+    /// … and in each of these up to a position: what came later isn't for who asks, and mustn't stand in the way of what is.
+    pub left: &'a [(RoomNo, Pos)],
+    /// What of events.
+    pub parts: &'a [Part],
+    /// What came before this place of the log and the history ([`StoredEvent::order`](crate::StoredEvent::order)).
+    pub before: i64,
+    /// So many are looked for, …
+    pub limit: usize,
+    /// … and so many of these, the newest, are looked at: no more are given.
+    pub looked_at: usize,
+}
 
 /// Where the index has what is sought.
 #[derive(Debug, Default)]
@@ -36,6 +52,15 @@ pub struct Place {
     /// Which room's.
     pub room: RoomNo,
     pub(super) no: EventNo,
+}
+
+impl SearchScope<'_> {
+    /// Up to which place each room is searched.
+    pub(super) fn ends(&self) -> HashMap<RoomNo, i64> {
+        let whole = self.rooms.iter().map(|room| (*room, i64::MAX));
+        let left = self.left.iter().map(|(room, end)| (*room, end.0));
+        left.chain(whole).collect()
+    }
 }
 
 impl Store {
