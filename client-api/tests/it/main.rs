@@ -105,3 +105,4 @@ mod together;
 mod unread;
 mod upgrades;
 mod visibility;
+mod year;
