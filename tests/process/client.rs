@@ -219,7 +219,7 @@ pub(crate) fn path(segment: &str) -> String {
         .collect()
 }
 
-fn http() -> reqwest::Client {
+pub(crate) fn http() -> reqwest::Client {
     // The tests speak plain HTTP; reqwest still wants a provider to be there.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()

@@ -3,6 +3,7 @@
 //! Each runs on SQLite and on PostgreSQL (`RHIZOME_TEST_POSTGRES`, see `scripts/with-postgres`).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod balanced;
 mod client;
 mod cluster;
 mod crash;

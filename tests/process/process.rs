@@ -9,6 +9,7 @@ use std::{
 };
 
 use rhizome_storage::testing::eventually;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::database::Database;
 
@@ -119,6 +120,21 @@ impl Process {
         let child = self.child.get_mut().unwrap();
         let _ = child.kill();
         let _ = child.wait();
+    }
+
+    /// Stops it where it is, as a machine does that is paused. Its connections stay, and nobody answers.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on from there.
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.id).unwrap();
+        kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
     }
 
     /// Whether files of the process may grow from now on, as on a disk that has no room.
