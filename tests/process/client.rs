@@ -94,6 +94,36 @@ impl Client {
         }
     }
 
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Stores a file; the answer is its address (`mxc://…`).
+    pub(crate) async fn upload(&self, bytes: Vec<u8>) -> String {
+        let url = format!("{}/_matrix/media/v3/upload", self.base);
+        let request = self.http.post(url).bearer_auth(&self.token).body(bytes);
+        let request = request.header("content-type", "application/octet-stream");
+        let answer = request.send().await.expect("an answer");
+        let answer = answer.bytes().await.expect("a whole answer");
+        let answer: Value = serde_json::from_slice(&answer).expect("JSON");
+        answer["content_uri"]
+            .as_str()
+            .expect("is stored")
+            .to_owned()
+    }
+
+    /// The bytes of the file at this address, if it can be had.
+    pub(crate) async fn download(&self, address: &str) -> Option<Vec<u8>> {
+        let file = address.strip_prefix("mxc://").expect("a file's address");
+        let url = format!("{}/_matrix/client/v1/media/download/{file}", self.base);
+        let request = self.http.get(url).bearer_auth(&self.token);
+        let answer = request.send().await.ok()?;
+        if answer.status().as_u16() != 200 {
+            return None;
+        }
+        Some(answer.bytes().await.ok()?.to_vec())
+    }
+
     /// Status and answer of a request whose body is whatever it is.
     pub(crate) async fn raw(&self, method: &str, path: &str, body: Vec<u8>) -> (u16, Value) {
         let url = format!("{}/_matrix/client/v3{path}", self.base);

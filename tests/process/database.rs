@@ -5,7 +5,9 @@ use std::path::Path;
 use rhizome_storage::testing::TestDatabase;
 
 pub(crate) struct Database {
-    database: TestDatabase,
+    url: String,
+    /// What it lies in, unless that is the folder.
+    _database: Option<TestDatabase>,
     folder: tempfile::TempDir,
 }
 
@@ -18,18 +20,33 @@ impl Database {
         Self::of(TestDatabase::postgres().await)
     }
 
+    /// SQLite, where it lies unless it is configured, with nothing there yet.
+    pub(crate) fn unmade() -> Self {
+        let folder = folder();
+        Self {
+            url: format!("sqlite:{}", folder.path().join("rhizome.db").display()),
+            _database: None,
+            folder,
+        }
+    }
+
     fn of(database: TestDatabase) -> Self {
         Self {
-            database,
-            folder: tempfile::tempdir().expect("a temporary folder can be made"),
+            url: database.url().to_owned(),
+            _database: Some(database),
+            folder: folder(),
         }
     }
 
     pub(crate) fn url(&self) -> &str {
-        self.database.url()
+        &self.url
     }
 
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder can be made")
 }

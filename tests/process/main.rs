@@ -14,6 +14,7 @@ mod hostile;
 mod hostile_requests;
 mod load;
 mod notified;
+mod power;
 mod process;
 mod renamed;
 mod to_device;

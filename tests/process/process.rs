@@ -1,6 +1,7 @@
 //! One `rhizome` process on a port and database of its own.
 
 use std::{
+    ffi::OsString,
     io::Write as _,
     net::TcpListener,
     path::PathBuf,
@@ -18,6 +19,7 @@ pub(crate) struct Process {
     id: u32,
     /// Where its client API answers.
     pub(crate) base: String,
+    config: PathBuf,
     log: PathBuf,
 }
 
@@ -30,12 +32,26 @@ pub(crate) async fn start(database: &Database, crash_point: Option<&str>) -> Pro
 /// The same with a name, and with more of a configuration.
 pub(crate) async fn start_as(
     database: &Database,
-    (name, more): (&str, &str),
+    named: (&str, &str),
     crash_point: Option<&str>,
+) -> Process {
+    start_by(database, named, crash_point, &[]).await
+}
+
+/// Starts a process by a command that goes before its own, and becomes it.
+pub(crate) async fn start_watched(database: &Database, command: &[OsString]) -> Process {
+    start_by(database, ("crash.test", ""), None, command).await
+}
+
+async fn start_by(
+    database: &Database,
+    named: (&str, &str),
+    crash_point: Option<&str>,
+    before: &[OsString],
 ) -> Process {
     // Another process may take the port between our asking and rhizome's binding: try again.
     for _ in 0..5 {
-        if let Some(process) = try_start(database, (name, more), crash_point).await {
+        if let Some(process) = try_start(database, named, crash_point, before).await {
             return process;
         }
     }
@@ -46,6 +62,7 @@ async fn try_start(
     database: &Database,
     (name, more): (&str, &str),
     crash_point: Option<&str>,
+    before: &[OsString],
 ) -> Option<Process> {
     let port = TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -84,6 +101,7 @@ enabled = false
     let mut command = Command::new("sh");
     command.args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#]);
     command
+        .args(before)
         .arg(env!("CARGO_BIN_EXE_rhizome"))
         .arg("serve")
         .arg("--config")
@@ -100,6 +118,7 @@ enabled = false
         id: child.id(),
         child: Mutex::new(child),
         base: format!("http://127.0.0.1:{port}"),
+        config,
         log,
     };
     let answers = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
@@ -135,6 +154,31 @@ impl Process {
     fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.id).unwrap();
         kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// What `rhizome database check` says of its database, if it finds anything wrong.
+    pub(crate) fn check_database(&self) -> Result<(), String> {
+        let done = Command::new(env!("CARGO_BIN_EXE_rhizome"))
+            .args(["database", "check", "--config"])
+            .arg(&self.config)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        if done.status.success() {
+            return Ok(());
+        }
+        let said = [done.stdout, done.stderr].concat();
+        Err(String::from_utf8_lossy(&said).into_owned())
+    }
+
+    /// Asks the process to end, and waits until it has.
+    pub(crate) async fn end(&self) {
+        self.signal(Signal::TERM);
+        self.ended().await;
     }
 
     /// Whether files of the process may grow from now on, as on a disk that has no room.
