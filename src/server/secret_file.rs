@@ -38,7 +38,12 @@ pub(super) fn create(path: &Path, content: &[u8]) -> io::Result<()> {
             .open(&unfinished)?;
         file.write_all(content)?;
         file.sync_all()?;
-        fs::hard_link(&unfinished, path)
+        fs::hard_link(&unfinished, path)?;
+        // Its name as well.
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     })();
     let _ = fs::remove_file(&unfinished);
     written

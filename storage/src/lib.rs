@@ -51,12 +51,12 @@ use std::sync::{Arc, Mutex, Weak};
 
 use rhizome_protocol::StateKey;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
-use sqlx::AnyPool;
 use tokio::sync::{Notify, OnceCell, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use commit::Job;
 use engine::blocks::Blocks;
+use engine::database::Database;
 use engine::epoch::Epoch;
 use log::positions::Positions;
 use log::tail::Tail;
@@ -204,10 +204,7 @@ pub struct Store {
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) dialect: Dialect,
-    pub(crate) readers: AnyPool,
-    pub(crate) writers: AnyPool,
-    /// The commit queue's; in SQLite the writers', as there is one.
-    pub(crate) committers: AnyPool,
+    pub(crate) database: Database,
     pub(crate) options: Options,
     pub(crate) epoch: Mutex<Epoch>,
     pub(crate) counters: Counters,

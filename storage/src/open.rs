@@ -4,9 +4,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sqlx::AnyPool;
-use sqlx::any::AnyPoolOptions;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use tokio::sync::{Notify, OnceCell, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -17,21 +14,17 @@ use crate::engine::blocks::Blocks;
 use crate::engine::cache::Cache;
 use crate::engine::clock::Clock;
 use crate::engine::counters::Counters;
+use crate::engine::database::Database;
 use crate::engine::epoch::Epoch;
-use crate::engine::failover;
-use crate::engine::migrate;
 use crate::engine::options::{CrashAt, LostAnswer, Options};
-use crate::engine::sql::Columns as _;
+use crate::engine::sql::{Columns as _, Query};
 use crate::facts::delayed::wake::DelayedWake;
 use crate::log::ephemeral::Ephemeral;
 use crate::log::positions::{Positions, ProcessId};
 use crate::log::presence::{self, Presence};
 use crate::log::tail::Tail;
 use crate::log::{Log, bus};
-use crate::{Caches, Core, Dialect, OpenError, Store, random};
-
-/// How many connections the commit queue has where others may write beside it: it makes one transaction at a time.
-const COMMITTERS: u32 = 1;
+use crate::{Caches, Core, Dialect, Error, OpenError, Store, random};
 
 impl Caches {
     fn new(events: usize) -> Self {
@@ -78,17 +71,10 @@ impl Store {
     /// queue, the poll for other processes, the end of typing, presence).
     pub async fn open(options: Options) -> Result<Self, OpenError> {
         let dialect = Dialect::of(&options.url).ok_or(OpenError::Url)?;
-        sqlx::any::install_default_drivers();
-        let setup = dialect.setup(options.is_durable());
-        let (writers, committers) = Box::pin(connect_writers(&options, dialect, &setup)).await?;
-        migrate::run(&writers, dialect).await?;
-        let readers = options
-            .max_connections
-            .saturating_sub(dialect.writers(options.max_connections) + COMMITTERS);
-        let readers = connect(&options, dialect, readers.max(2), &setup).await?;
-        let epoch = Epoch::load(&writers).await?;
-        let head = load_head(&writers).await?;
-        let user_limits = UserLimits::load(&writers).await?;
+        let database = Box::pin(Database::open(&options, dialect)).await?;
+        let epoch = Epoch::load(&database, dialect).await?;
+        let head = load_head(&database, dialect).await?;
+        let user_limits = UserLimits::load(&database, dialect).await?;
         let (queue, jobs) = mpsc::channel(1_024);
         // A later life of the process goes on above all positions of an earlier one, so that a token from then misses
         // nothing.
@@ -97,9 +83,7 @@ impl Store {
         let with_core = closing.child_token();
         let core = Arc::new(Core {
             dialect,
-            readers,
-            writers,
-            committers,
+            database,
             epoch: Mutex::new(epoch),
             counters: Counters::default(),
             blocks: Blocks::default(),
@@ -178,9 +162,7 @@ impl Store {
     pub async fn close(&self) {
         self.core.closing.cancel();
         self.core.queue_ended.cancelled().await;
-        self.core.readers.close().await;
-        self.core.writers.close().await;
-        self.core.committers.close().await;
+        self.core.database.close().await;
     }
 
     /// Resolves when the commit queue has ended: after [`Store::close`], or because it failed, in
@@ -214,67 +196,6 @@ impl Store {
     }
 }
 
-/// The connections that write, and that of the commit queue: SQLite has one for all.
-async fn connect_writers(
-    options: &Options,
-    dialect: Dialect,
-    setup: &str,
-) -> Result<(AnyPool, AnyPool), OpenError> {
-    let connections = dialect.writers(options.max_connections);
-    match dialect {
-        Dialect::Sqlite => {
-            let writers = connect(options, dialect, connections, setup).await?;
-            Ok((writers.clone(), writers))
-        }
-        Dialect::Postgres => {
-            let for_commits = format!("{setup}{}", dialect.setup_commits());
-            let writers = connect(options, dialect, connections, setup).await?;
-            let committers = connect(options, dialect, COMMITTERS, &for_commits).await?;
-            Ok((writers, committers))
-        }
-    }
-}
-
-async fn connect(
-    options: &Options,
-    dialect: Dialect,
-    connections: u32,
-    setup: &str,
-) -> Result<AnyPool, OpenError> {
-    let url = &options.url;
-    let url = match dialect {
-        Dialect::Sqlite if !url.contains("mode=") => {
-            format!("{url}{}mode=rwc", if url.contains('?') { '&' } else { '?' })
-        }
-        _ => url.to_owned(),
-    };
-    let setup = setup.to_owned();
-    let pool = AnyPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(30))
-        .test_before_acquire(false)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        // SQLite undoes a transaction by itself when the disk is full; the driver doesn't notice, and would
-        // begin no other on this connection.
-        .before_acquire(move |connection, meta| {
-            Box::pin(async move {
-                let free = !connection.is_in_transaction();
-                if !free || dialect == Dialect::Sqlite {
-                    return Ok(free);
-                }
-                failover::may_be_used(connection, meta.age).await
-            })
-        })
-        .after_connect(move |connection, _| {
-            let setup = sqlx::raw_sql(AssertSqlSafe(setup.clone()));
-            Box::pin(async move { connection.execute(setup).await.map(drop) })
-        })
-        .connect(&url)
-        .await?;
-    Ok(pool)
-}
-
 /// A name for this life of the process, if there may be others beside it.
 fn process_id(dialect: Dialect) -> Result<ProcessId, OpenError> {
     if !dialect.is_shared() {
@@ -284,10 +205,10 @@ fn process_id(dialect: Dialect) -> Result<ProcessId, OpenError> {
     Ok(ProcessId(number.max(1)))
 }
 
-async fn load_head(pool: &AnyPool) -> Result<crate::Pos, OpenError> {
-    let row = sqlx::query("SELECT pos FROM counter WHERE id = 1")
-        .fetch_one(pool)
-        .await?;
+async fn load_head(database: &Database, dialect: Dialect) -> Result<crate::Pos, OpenError> {
+    let query = Query::new(dialect, "SELECT pos FROM counter WHERE id = 1");
+    let row = database.row(query).await?;
+    let row = row.ok_or_else(|| Error::broken("the counter is gone"))?;
     Ok(row.get("pos")?)
 }
 

@@ -20,6 +20,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 pub use self::failover::cut_connections;
 pub use self::plans::check_commit_plans;
 pub use self::relations::{blank_relations, forget_relations, relation_rows, thread_rows};
+use crate::engine::database::Database;
 use crate::engine::migrate;
 use crate::engine::sql::Columns as _;
 use crate::rooms::snapshot::{Loaded, derive};
@@ -325,9 +326,11 @@ async fn run(store: &Store, statement: &'static str) {
 
 /// How many rows a table has.
 pub async fn count_rows(store: &Store, table: &str) -> i64 {
+    let mut connection = connect(&store.core.options.url).await;
     let query = AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
-    let counted = sqlx::query_scalar(query).fetch_one(&store.core.readers);
-    counted.await.expect("there is such a table")
+    let counted = sqlx::query_scalar(query).fetch_one(&mut connection).await;
+    connection.close().await.expect("nothing is open");
+    counted.expect("there is such a table")
 }
 
 /// As if all that is stored were from before events had their times.
@@ -345,8 +348,13 @@ pub async fn go_back(store: &Store, positions: i64) {
 
 /// Runs a statement on every connection that writes.
 async fn tell_writers(store: &Store, statement: &'static str) {
-    let mut pools = vec![&store.core.writers];
-    pools.extend(store.is_shared().then_some(&store.core.committers));
+    let pools = match &store.core.database {
+        Database::Sqlite(sqlite) => {
+            let told = sqlite.tell_writer(statement).await;
+            return told.expect("the statement is valid");
+        }
+        Database::Postgres(pools) => [&pools.writers, &pools.committers],
+    };
     let mut connections = Vec::new();
     for pool in pools {
         for _ in 0..pool.options().get_max_connections() {

@@ -7,11 +7,10 @@
 
 use std::path::{Path, PathBuf};
 
-use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 
 use crate::engine::error::is_busy;
-use crate::engine::sql::{Columns as _, Query};
+use crate::engine::sql::{Columns as _, Query, ReadRow};
 use crate::{Dialect, Error, OpenError, Result};
 
 /// How large a database is.
@@ -151,7 +150,8 @@ impl Vacuum {
     pub async fn tables(&mut self) -> Result<Vec<String>> {
         let query = Query::new(self.dialect, TABLES);
         let rows = query.ready()?.fetch_all(&mut self.connection).await?;
-        rows.iter().map(|row| row.get("name")).collect()
+        let rows = rows.into_iter().map(ReadRow::Any);
+        rows.map(|row| row.get("name")).collect()
     }
 
     /// Makes room in one of [`Vacuum::tables`] and counts anew what is in it, while others go on with it. Gives how many
@@ -178,8 +178,9 @@ impl Vacuum {
         self.connection.execute(statement).await.map(drop)
     }
 
-    async fn row(&mut self, query: Query) -> Result<AnyRow> {
+    async fn row(&mut self, query: Query) -> Result<ReadRow> {
         let row = query.ready()?.fetch_optional(&mut self.connection).await?;
+        let row = row.map(ReadRow::Any);
         row.ok_or_else(|| Error::broken("an answer has no row"))
     }
 

@@ -7,7 +7,7 @@ use rhizome_storage::testing::TestDatabase;
 pub(crate) struct Database {
     url: String,
     /// What it lies in, unless that is the folder.
-    _database: Option<TestDatabase>,
+    _lies_in: Option<TestDatabase>,
     folder: tempfile::TempDir,
 }
 
@@ -25,7 +25,7 @@ impl Database {
         let folder = folder();
         Self {
             url: format!("sqlite:{}", folder.path().join("rhizome.db").display()),
-            _database: None,
+            _lies_in: None,
             folder,
         }
     }
@@ -33,7 +33,7 @@ impl Database {
     fn of(database: TestDatabase) -> Self {
         Self {
             url: database.url().to_owned(),
-            _database: Some(database),
+            _lies_in: Some(database),
             folder: folder(),
         }
     }

@@ -1,11 +1,12 @@
 //! Blobs in a folder: `aa/bb/<key>`, where `aabb` begins the key, and `new/` for what is on its way.
 
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use futures_util::future::BoxFuture;
@@ -23,17 +24,33 @@ const NEW: &str = "new";
 pub(crate) struct Disk {
     folder: Arc<Path>,
     new: PathBuf,
+    /// The folders, by what their keys begin with, whose own names this process has seen onto the disk.
+    lasting: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Disk {
     /// The folder is made if it isn't there.
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
         let new = folder.join(NEW);
+        // What is there already may have been made just before the power went: at least the folder's own name is seen to.
+        let above = folder.ancestors().skip(1);
+        let made_now = above.clone().take_while(|above| !above.exists()).count();
+        let above: Vec<_> = above.take(made_now + 1).collect();
         made(&new)?;
         sync(folder)?;
+        for above in above {
+            // The folder may be named from where the process runs.
+            let here = above.as_os_str().is_empty();
+            match sync(if here { Path::new(".") } else { above }) {
+                // Who may not read it can't see to it, and hasn't made anything in it.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                done => done?,
+            }
+        }
         Ok(Self {
             folder: folder.into(),
             new,
+            lasting: Arc::default(),
         })
     }
 
@@ -61,7 +78,14 @@ impl Blobs for Disk {
     fn put<'a>(&'a self, key: &'a str, file: Spooled) -> BoxFuture<'a, io::Result<()>> {
         async move {
             let (path, folder) = (self.path(key)?, self.folder.clone());
-            blocking(move || place(file, &path, &folder)).await
+            let (begins, lasting) = (key.get(..4).unwrap_or(key).to_owned(), self.lasting.clone());
+            blocking(move || {
+                let lasts = lock(&lasting).contains(&begins);
+                place(file, &path, &folder, lasts)?;
+                lock(&lasting).insert(begins);
+                Ok(())
+            })
+            .await
         }
         .boxed()
     }
@@ -142,13 +166,14 @@ pub(super) fn made(folder: &Path) -> io::Result<()> {
 }
 
 /// Gives a file its name, which is on the disk when this returns.
-fn place(file: Spooled, path: &Path, root: &Path) -> io::Result<()> {
+///
+/// `lasts`: so is that of the folder that it comes into. That it is there isn't enough: another may just have made it.
+fn place(file: Spooled, path: &Path, root: &Path, lasts: bool) -> io::Result<()> {
     let Some(folder) = path.parent() else {
         return Err(io::ErrorKind::NotFound.into());
     };
-    if !folder.is_dir() {
+    if !lasts {
         made(folder)?;
-        // The folders' own names, up to the one that was there.
         for above in folder.ancestors().skip(1) {
             sync(above)?;
             if above == root {
@@ -158,6 +183,10 @@ fn place(file: Spooled, path: &Path, root: &Path) -> io::Result<()> {
     }
     file.rename(path)?;
     sync(folder)
+}
+
+fn lock(set: &Mutex<HashSet<String>>) -> MutexGuard<'_, HashSet<String>> {
+    set.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the folder says is on the disk.

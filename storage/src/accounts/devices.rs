@@ -1,9 +1,8 @@
 //! Devices of local users.
 
 use ruma::{DeviceId, OwnedDeviceId};
-use sqlx::any::AnyRow;
 
-use crate::engine::sql::Columns as _;
+use crate::engine::sql::{Columns as _, ReadRow};
 use crate::{AccountChange, CommitError, Error, Result, Store, UserNo};
 
 /// A device.
@@ -19,7 +18,7 @@ pub struct StoredDevice {
     pub last_seen_ms: i64,
 }
 
-fn device(row: &AnyRow) -> Result<StoredDevice> {
+fn device(row: &ReadRow) -> Result<StoredDevice> {
     Ok(StoredDevice {
         device_id: row.get("device_id")?,
         name: row.get("name")?,

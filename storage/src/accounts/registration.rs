@@ -4,10 +4,9 @@
 //! commit that makes the account, once, however often its answer is lost.
 
 use ruma::OwnedUserId;
-use sqlx::any::AnyRow;
 
 use super::tasks::write_task;
-use crate::engine::sql::Columns as _;
+use crate::engine::sql::{Columns as _, ReadRow};
 use crate::facts::account::admission::hash;
 use crate::{Result, Store, UserNo};
 
@@ -150,7 +149,7 @@ impl Store {
             .bind(after)
             .bind(limit);
         let rows = self.rows(query).await?;
-        let read = |row: &AnyRow| {
+        let read = |row: &ReadRow| {
             Ok(AwaitingApproval {
                 user: row.get("user_no")?,
                 user_id: row.get("user_id")?,
@@ -189,12 +188,12 @@ impl Store {
             .sql("SELECT policy, version FROM accepted_terms WHERE user_no = $1 ORDER BY policy")
             .bind(user);
         let rows = self.rows(query).await?;
-        let read = |row: &AnyRow| Ok((row.get("policy")?, row.get("version")?));
+        let read = |row: &ReadRow| Ok((row.get("policy")?, row.get("version")?));
         rows.iter().map(read).collect()
     }
 }
 
-fn read_token(row: &AnyRow) -> Result<RegistrationToken> {
+fn read_token(row: &ReadRow) -> Result<RegistrationToken> {
     Ok(RegistrationToken {
         token: row.get("token")?,
         uses_allowed: row.get("uses_allowed")?,

@@ -2,9 +2,8 @@
 //! dismissed.
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
-use sqlx::any::AnyRow;
 
-use crate::engine::sql::Columns as _;
+use crate::engine::sql::{Columns as _, ReadRow};
 use crate::{Result, Store, UserNo};
 
 /// A report that comes.
@@ -220,7 +219,7 @@ impl Store {
     }
 }
 
-fn read(row: &AnyRow) -> Result<Report> {
+fn read(row: &ReadRow) -> Result<Report> {
     Ok(Report {
         no: row.get("no")?,
         received_ms: row.get("received_ms")?,

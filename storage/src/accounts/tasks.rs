@@ -1,10 +1,8 @@
 //! Work that takes its time and goes on after a restart: a row each, which says what is to be done, how far that is, and
 //! what has become of it. What the kinds do is others' to say.
 
-use sqlx::any::AnyRow;
-
 use crate::engine::db::Tx;
-use crate::engine::sql::Columns as _;
+use crate::engine::sql::{Columns as _, ReadRow};
 use crate::{Pos, Result, Store};
 
 /// So many tasks that are over are kept for operators to look at.
@@ -186,7 +184,7 @@ pub(super) async fn write_task(
     Ok(())
 }
 
-fn read(row: &AnyRow) -> Result<Task> {
+fn read(row: &ReadRow) -> Result<Task> {
     Ok(Task {
         no: row.get("no")?,
         kind: row.get("kind")?,

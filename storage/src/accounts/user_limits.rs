@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ruma::UserId;
-use sqlx::AnyPool;
-use sqlx::any::AnyRow;
 
-use crate::engine::sql::Columns as _;
+use crate::engine::database::Database;
+use crate::engine::sql::{Columns as _, Query, ReadRow};
 use crate::facts::user_limit::UserLimit;
-use crate::{CommitError, Fact, OpenError, Result, Store};
+use crate::{CommitError, Dialect, Fact, OpenError, Result, Store};
 
 /// How many millionths one has.
 const WHOLE: f64 = 1_000_000.0;
@@ -122,8 +121,8 @@ impl UserLimits {
     }
 
     /// What is set when a store opens. What others set meanwhile, the log says once more.
-    pub(crate) async fn load(pool: &AnyPool) -> Result<Self, OpenError> {
-        let rows = sqlx::query(SET).fetch_all(pool).await?;
+    pub(crate) async fn load(database: &Database, dialect: Dialect) -> Result<Self, OpenError> {
+        let rows = database.rows(Query::new(dialect, SET)).await?;
         let known = Known {
             users: users_of(&rows)?,
             heard: 0,
@@ -134,7 +133,7 @@ impl UserLimits {
 
 const SET: &str = "SELECT user_id, kind, millionths, burst FROM user_limit WHERE is_set = 1";
 
-fn users_of(rows: &[AnyRow]) -> Result<BTreeMap<String, OfUser>> {
+fn users_of(rows: &[ReadRow]) -> Result<BTreeMap<String, OfUser>> {
     let mut known = Known::default();
     for row in rows {
         known.take(&UserLimit {

@@ -7,13 +7,12 @@ use rhizome_protocol::rules::EventIdFormat;
 use rhizome_protocol::{Pdu, RoomRules};
 use ruma::OwnedEventId;
 use serde_json::Value;
-use sqlx::any::AnyRow;
 
 use super::CheckProgress;
 use super::ask::{self, Question};
 use super::finding::{Fault, Findings, LEFT_OVER, RESTORE, Tally};
 use super::moment::Moment;
-use crate::engine::sql::Columns as _;
+use crate::engine::sql::{Columns as _, ReadRow};
 use crate::{EventNo, Placement, Result, Status};
 
 /// Events that are read together.
@@ -126,7 +125,7 @@ pub(super) async fn check(
     Ok(found)
 }
 
-fn read(row: &AnyRow) -> Result<Row> {
+fn read(row: &ReadRow) -> Result<Row> {
     let lacks = [
         (row.get::<bool>("no_before")?, "state before it"),
         (row.get("no_after")?, "state after it"),

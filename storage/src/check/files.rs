@@ -1,11 +1,9 @@
 //! The rows of files.
 
-use sqlx::any::AnyRow;
-
 use super::ask::Question;
 use super::finding::{Fault, LEFT_OVER, RESTORE};
 use super::moment::Moment;
-use crate::engine::sql::Columns as _;
+use crate::engine::sql::{Columns as _, ReadRow};
 use crate::{Blob, Result, Seal};
 
 pub(super) static QUESTIONS: &[Question] = &[
@@ -40,7 +38,7 @@ pub(super) static QUESTIONS: &[Question] = &[
     },
 ];
 
-fn blob(row: &AnyRow) -> Result<Blob> {
+fn blob(row: &ReadRow) -> Result<Blob> {
     let seal = match (row.get("seal_key")?, row.get("salt")?) {
         (Some(key_id), Some(salt)) => Some(Seal { key_id, salt }),
         _ => None,

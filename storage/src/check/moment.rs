@@ -1,9 +1,8 @@
 //! A connection of its own, on which everything is read as of one moment.
 
-use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 
-use crate::engine::sql::{Columns as _, Nullable, Query};
+use crate::engine::sql::{Columns as _, Nullable, Query, ReadRow};
 use crate::{Dialect, Error, OpenError, Result};
 
 /// A moment of a database.
@@ -47,12 +46,14 @@ impl Moment {
         Query::new(self.dialect, text)
     }
 
-    pub(super) async fn rows(&mut self, query: Query) -> Result<Vec<AnyRow>> {
-        Ok(query.ready()?.fetch_all(&mut self.connection).await?)
+    pub(super) async fn rows(&mut self, query: Query) -> Result<Vec<ReadRow>> {
+        let rows = query.ready()?.fetch_all(&mut self.connection).await?;
+        Ok(rows.into_iter().map(ReadRow::Any).collect())
     }
 
-    pub(super) async fn row(&mut self, query: Query) -> Result<Option<AnyRow>> {
-        Ok(query.ready()?.fetch_optional(&mut self.connection).await?)
+    pub(super) async fn row(&mut self, query: Query) -> Result<Option<ReadRow>> {
+        let row = query.ready()?.fetch_optional(&mut self.connection).await?;
+        Ok(row.map(ReadRow::Any))
     }
 
     /// One column of the only row of an answer.

@@ -1,11 +1,7 @@
 //! Plain statements. What every module of this crate uses; counted, and in both dialects.
 
-use futures_util::TryStreamExt as _;
-use sqlx::any::AnyRow;
-use sqlx::{Any, AnyPool, Executor as _, Transaction};
-
-use super::sql::Query;
-use super::sql::many::Many;
+use super::database::Transacting;
+use super::sql::{Bound, Query, ReadRow};
 use crate::{Result, Store};
 
 impl Store {
@@ -16,29 +12,29 @@ impl Store {
     }
 
     /// All rows of a read.
-    pub(crate) async fn rows(&self, query: Query) -> Result<Vec<AnyRow>> {
+    pub(crate) async fn rows(&self, query: Query) -> Result<Vec<ReadRow>> {
         self.core.counters.queries(1);
-        Ok(query.ready()?.fetch_all(&self.core.readers).await?)
+        Ok(self.core.database.rows(query).await?)
     }
 
     /// The only row of a read.
-    pub(crate) async fn row(&self, query: Query) -> Result<Option<AnyRow>> {
+    pub(crate) async fn row(&self, query: Query) -> Result<Option<ReadRow>> {
         self.core.counters.queries(1);
-        Ok(query.ready()?.fetch_optional(&self.core.readers).await?)
+        Ok(self.core.database.row(query).await?)
     }
 
     /// A write of its own, durable when this returns; gives the number of rows it touched.
     pub(crate) async fn execute(&self, query: Query) -> Result<u64> {
         self.core.counters.queries(1);
-        let done = query.ready()?.execute(&self.core.writers).await?;
+        let touched = self.core.database.execute(query).await?;
         self.core.counters.transactions(1);
-        Ok(done.rows_affected())
+        Ok(touched)
     }
 
     /// A write of its own that returns rows (`… RETURNING …`), durable when this returns.
-    pub(crate) async fn execute_returning(&self, query: Query) -> Result<Vec<AnyRow>> {
+    pub(crate) async fn execute_returning(&self, query: Query) -> Result<Vec<ReadRow>> {
         self.core.counters.queries(1);
-        let rows = query.ready()?.fetch_all(&self.core.writers).await?;
+        let rows = self.core.database.execute_returning(query).await?;
         self.core.counters.transactions(1);
         Ok(rows)
     }
@@ -46,45 +42,25 @@ impl Store {
     /// A transaction that writes, outside of the commit queue: for tables without positions.
     /// On SQLite it keeps every other writer waiting, so do no other I/O inside.
     pub(crate) async fn begin(&self) -> Result<Tx> {
-        self.begin_in(&self.core.writers).await
+        self.begin_one(false).await
     }
 
     /// The same, for the commit queue: its statements are planned as ones that go by keys.
     pub(crate) async fn begin_commit(&self) -> Result<Tx> {
-        self.begin_in(&self.core.committers).await
+        self.begin_one(true).await
     }
 
-    async fn begin_in(&self, pool: &AnyPool) -> Result<Tx> {
-        let statement = self.core.dialect.begin();
-        let inner = if self.core.dialect.is_shared() {
-            let pool = pool.clone();
-            to_its_end(async move { pool.begin_with(statement).await }).await?
-        } else {
-            pool.begin_with(statement).await?
-        };
+    async fn begin_one(&self, for_commit: bool) -> Result<Tx> {
         Ok(Tx {
-            inner,
+            inner: self.core.database.begin(for_commit).await?,
             store: self.clone(),
         })
     }
 }
 
-/// Waits for a beginning transaction, which begins in any case. (sqlx's PostgreSQL driver forgets of one whose beginning
-/// nobody waits for any longer that it has begun: what the next one writes by that connection, outside of any transaction
-/// as they think, would be in it, and be durable or not as whoever has the connection after them commits or doesn't.)
-async fn to_its_end<T: Send + 'static>(
-    begin: impl Future<Output = sqlx::Result<T>> + Send + 'static,
-) -> sqlx::Result<T> {
-    let begun = tokio::spawn(begin).await;
-    begun.unwrap_or_else(|ended| match ended.try_into_panic() {
-        Ok(panic) => std::panic::resume_unwind(panic),
-        Err(_) => Err(sqlx::Error::WorkerCrashed),
-    })
-}
-
 /// A transaction; dropping it undoes everything.
 pub(crate) struct Tx {
-    inner: Transaction<'static, Any>,
+    inner: Transacting,
     store: Store,
 }
 
@@ -93,40 +69,30 @@ impl Tx {
         self.store.sql(text)
     }
 
-    pub(crate) async fn rows(&mut self, query: Query) -> sqlx::Result<Vec<AnyRow>> {
+    pub(crate) async fn rows(&mut self, query: Query) -> sqlx::Result<Vec<ReadRow>> {
         self.store.core.counters.queries(1);
-        query.ready()?.fetch_all(&mut *self.inner).await
+        self.inner.rows(query).await
     }
 
-    pub(crate) async fn row(&mut self, query: Query) -> sqlx::Result<Option<AnyRow>> {
+    pub(crate) async fn row(&mut self, query: Query) -> sqlx::Result<Option<ReadRow>> {
         self.store.core.counters.queries(1);
-        query.ready()?.fetch_optional(&mut *self.inner).await
+        self.inner.row(query).await
     }
 
     pub(crate) async fn execute(&mut self, query: Query) -> sqlx::Result<u64> {
         self.store.core.counters.queries(1);
-        Ok(query
-            .ready()?
-            .execute(&mut *self.inner)
-            .await?
-            .rows_affected())
+        self.inner.execute(query).await
     }
 
     /// Whether it takes many statements at once.
     pub(crate) fn takes_many(&self) -> bool {
-        !self.store.core.dialect.is_shared()
+        matches!(self.inner, Transacting::Sqlite(_))
     }
 
     /// Runs many statements at once, in their order; gives how many rows each touched.
-    pub(crate) async fn execute_many(&mut self, many: Many) -> sqlx::Result<Vec<u64>> {
-        let counters = &self.store.core.counters;
-        counters.queries(many.count());
-        let mut touched = Vec::with_capacity(many.count());
-        let mut done = (&mut *self.inner).fetch_many(many.ready()?);
-        while let Some(step) = done.try_next().await? {
-            touched.extend(step.left().map(|done| done.rows_affected()));
-        }
-        Ok(touched)
+    pub(crate) async fn execute_many(&mut self, many: Vec<Bound>) -> sqlx::Result<Vec<u64>> {
+        self.store.core.counters.queries(many.len());
+        self.inner.execute_many(many).await
     }
 
     pub(crate) async fn commit(self) -> sqlx::Result<()> {
@@ -136,8 +102,7 @@ impl Tx {
     }
 
     pub(crate) async fn rollback(self) {
-        // If this fails the connection is gone, and the transaction with it.
-        let _ = self.inner.rollback().await;
+        self.inner.rollback().await;
     }
 }
 

@@ -135,14 +135,6 @@ impl Dialect {
         text.replace("ROW_ID", row_id).replace("BYTES", bytes)
     }
 
-    /// How a transaction that writes begins.
-    pub(crate) fn begin(self) -> &'static str {
-        match self {
-            Self::Sqlite => "BEGIN IMMEDIATE",
-            Self::Postgres => "BEGIN",
-        }
-    }
-
     /// What each new connection is told.
     pub(crate) fn setup(self, durable: bool) -> String {
         match self {
@@ -164,12 +156,15 @@ impl Dialect {
     /// What the connection of the commit queue is told besides. All that it asks for goes by keys: PostgreSQL guesses
     /// that a bound list has a hundred rows, and would read a whole table, or a whole index, for the one that it has. And
     /// it asks the same again and again, so a plan is made once.
+    /// And as it locks what all others wait for (rooms, the counter), a process that stands still in the middle of a commit
+    /// loses it soon: a turn takes at most a second.
     pub(crate) fn setup_commits(self) -> &'static str {
         match self {
             Self::Sqlite => "",
             Self::Postgres => {
                 "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
-                 SET plan_cache_mode = force_generic_plan;"
+                 SET plan_cache_mode = force_generic_plan; \
+                 SET idle_in_transaction_session_timeout = '3s';"
             }
         }
     }

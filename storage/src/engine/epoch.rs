@@ -9,11 +9,11 @@
 use std::sync::Arc;
 
 use ring::hmac;
-use sqlx::AnyPool;
 
+use crate::engine::database::Database;
 use crate::engine::lock;
-use crate::engine::sql::Columns as _;
-use crate::{OpenError, Pos, Result, Store, random};
+use crate::engine::sql::{Columns as _, Query};
+use crate::{Dialect, Error, OpenError, Pos, Result, Store, random};
 
 /// How much of the authentication code a seal has: enough that nobody guesses one.
 const SEAL_BYTES: usize = 8;
@@ -26,9 +26,11 @@ pub(crate) struct Epoch {
 }
 
 impl Epoch {
-    pub(crate) async fn load(pool: &AnyPool) -> Result<Self, OpenError> {
-        let now = claim(pool, "epoch", random::hex::<6>()?).await?.into();
-        let key = claim(pool, "seal", random::hex::<32>()?).await?;
+    pub(crate) async fn load(database: &Database, dialect: Dialect) -> Result<Self, OpenError> {
+        let now = claim(database, dialect, "epoch", random::hex::<6>()?)
+            .await?
+            .into();
+        let key = claim(database, dialect, "seal", random::hex::<32>()?).await?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
         Ok(Self { now, key })
     }
@@ -57,7 +59,7 @@ impl Store {
             .bind(old);
         self.execute(query).await?;
         let row = self.row(self.sql(READ)).await?;
-        let row = row.ok_or_else(|| crate::Error::broken("the epoch is gone"))?;
+        let row = row.ok_or_else(|| Error::broken("the epoch is gone"))?;
         Ok(self.take_epoch(row.get("value")?))
     }
 
@@ -107,15 +109,17 @@ const HEAD: &str = "SELECT pos FROM counter WHERE id = 1";
 
 /// What stands under this name; `new` if nothing did. Two processes may start at once: the first insert wins
 /// for both.
-async fn claim(pool: &AnyPool, name: &'static str, new: String) -> Result<String, OpenError> {
-    sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
-        .bind(name)
-        .bind(new)
-        .execute(pool)
-        .await?;
-    let row = sqlx::query("SELECT value FROM meta WHERE name = $1")
-        .bind(name)
-        .fetch_one(pool)
-        .await?;
+async fn claim(
+    database: &Database,
+    dialect: Dialect,
+    name: &'static str,
+    new: String,
+) -> Result<String, OpenError> {
+    let put = "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+    let put = Query::new(dialect, put).bind(name).bind(new);
+    database.execute(put).await?;
+    let read = Query::new(dialect, "SELECT value FROM meta WHERE name = $1").bind(name);
+    let row = database.row(read).await?;
+    let row = row.ok_or_else(|| Error::broken("what was just written is gone"))?;
     Ok(row.get("value")?)
 }

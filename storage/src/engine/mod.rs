@@ -4,6 +4,7 @@ pub(crate) mod blocks;
 pub(crate) mod cache;
 pub(crate) mod clock;
 pub(crate) mod counters;
+pub(crate) mod database;
 pub(crate) mod db;
 pub(crate) mod dialect;
 pub(crate) mod epoch;
@@ -17,6 +18,7 @@ pub mod random;
 pub(crate) mod scratch;
 pub(crate) mod settings;
 pub(crate) mod sql;
+pub(crate) mod sqlite;
 pub(crate) mod trouble;
 
 /// Locks a mutex whose holder never runs foreign code.

@@ -5,14 +5,12 @@ mod several;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use sqlx::any::AnyRow;
-
 pub use self::several::DataSize;
 use super::decision::Decision;
 use super::{Audience, Kind, Logged, LoggedKind, Stored, last_of_each};
 use crate::engine::db::Tx;
 use crate::engine::sql::statement::Statements;
-use crate::engine::sql::{Columns as _, rows};
+use crate::engine::sql::{Columns as _, ReadRow, rows};
 use crate::engine::trouble::Trouble;
 use crate::{CommitError, Pos, Result, RoomNo, Store, UserNo};
 
@@ -379,7 +377,7 @@ impl Stored for AccountData {
     const TABLE: &'static str = "account_data";
     const COLUMNS: &'static str = "pos, user_no, room, kind, content";
 
-    fn read(row: &AnyRow) -> Result<Self> {
+    fn read(row: &ReadRow) -> Result<Self> {
         Ok(Self {
             user: row.get("user_no")?,
             room: Some(row.get("room")?).filter(|room: &RoomNo| room.0 != GLOBAL),

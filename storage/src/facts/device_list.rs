@@ -7,11 +7,10 @@
 use std::collections::BTreeMap;
 
 use ruma::OwnedDeviceId;
-use sqlx::any::AnyRow;
 
 use super::{Audience, Kind, LoggedKind, Stored};
 use crate::engine::sql::statement::Statements;
-use crate::engine::sql::{Columns as _, rows};
+use crate::engine::sql::{Columns as _, ReadRow, rows};
 use crate::{Result, UserNo};
 
 /// A user's devices or their keys change.
@@ -119,7 +118,7 @@ impl Stored for DeviceList {
     const TABLE: &'static str = "device_change";
     const COLUMNS: &'static str = "pos, user_no, device_id";
 
-    fn read(row: &AnyRow) -> Result<Self> {
+    fn read(row: &ReadRow) -> Result<Self> {
         Ok(Self {
             user: row.get("user_no")?,
             device: row.get("device_id")?,

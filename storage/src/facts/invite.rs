@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rhizome_protocol::{Membership, RoomRules};
-use sqlx::any::AnyRow;
 
 use super::{Audience, Kind, LoggedKind, Stored};
 use crate::engine::sql::statement::Statements;
-use crate::engine::sql::{Columns as _, rows};
+use crate::engine::sql::{Columns as _, ReadRow, rows};
 use crate::{Result, RoomNo, Store, UserNo};
 
 /// A local user's invite to a room that this server is not in, or the user's knock on it.
@@ -228,7 +227,7 @@ impl Stored for InviteEntry {
     const TABLE: &'static str = "invite";
     const COLUMNS: &'static str = "pos, user_no, room, gone";
 
-    fn read(row: &AnyRow) -> Result<Self> {
+    fn read(row: &ReadRow) -> Result<Self> {
         Ok(Self {
             user: row.get("user_no")?,
             room: row.get("room")?,

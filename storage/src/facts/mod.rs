@@ -45,11 +45,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use rhizome_protocol::Membership;
-use sqlx::any::AnyRow;
 
 use crate::engine::db::Tx;
-use crate::engine::sql::Columns as _;
 use crate::engine::sql::statement::Statements;
+use crate::engine::sql::{Columns as _, ReadRow};
 use crate::engine::trouble::Trouble;
 use crate::rooms::heads::RoomHead;
 use crate::{Pos, Result, RoomNo, Store, UserNo};
@@ -233,7 +232,7 @@ pub(crate) trait Stored: Sized {
     const TABLE: &'static str;
     /// The columns that [`Stored::read`] reads, and `pos`.
     const COLUMNS: &'static str;
-    fn read(row: &AnyRow) -> Result<Self>;
+    fn read(row: &ReadRow) -> Result<Self>;
 }
 
 /// A fact at its place in the log.
@@ -251,7 +250,7 @@ impl<T> Logged<T> {
     }
 
     /// From a row with the columns of its table.
-    pub(crate) fn read(row: &AnyRow) -> Result<Arc<Self>>
+    pub(crate) fn read(row: &ReadRow) -> Result<Arc<Self>>
     where
         T: Stored,
     {

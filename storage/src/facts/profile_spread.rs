@@ -4,13 +4,12 @@
 use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
-use sqlx::any::AnyRow;
 
 use super::profile::parsed;
 use super::{Audience, Kind, LoggedKind, Stored, last_of_each};
 use crate::engine::db::Tx;
 use crate::engine::sql::statement::Statements;
-use crate::engine::sql::{Columns as _, rows};
+use crate::engine::sql::{Columns as _, ReadRow, rows};
 use crate::engine::trouble::Trouble;
 use crate::{Pos, Result, Store, UserNo};
 
@@ -71,7 +70,7 @@ impl Stored for ProfileSpread {
     const TABLE: &'static str = "profile_spread";
     const COLUMNS: &'static str = "pos, user_no, field";
 
-    fn read(row: &AnyRow) -> Result<Self> {
+    fn read(row: &ReadRow) -> Result<Self> {
         Ok(Self {
             user: row.get("user_no")?,
             field: row.get("field")?,
@@ -237,7 +236,7 @@ fn add(values: &mut Vec<Value>, value: &Value) {
 }
 
 /// What was written before this was a list is one value: a text, or null.
-fn was(row: &AnyRow) -> Result<Option<Vec<Value>>> {
+fn was(row: &ReadRow) -> Result<Option<Vec<Value>>> {
     let was: Option<String> = row.get("was")?;
     let Some(was) = was else { return Ok(None) };
     Ok(Some(match serde_json::from_str(&was)? {
@@ -246,7 +245,7 @@ fn was(row: &AnyRow) -> Result<Option<Vec<Value>>> {
     }))
 }
 
-fn earlier(row: &AnyRow) -> Result<Vec<Value>> {
+fn earlier(row: &ReadRow) -> Result<Vec<Value>> {
     let earlier: Option<String> = row.get("earlier")?;
     earlier.map_or_else(
         || Ok(Vec::new()),

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use ruma::OwnedDeviceId;
-use sqlx::any::AnyRow;
 
 use super::table::table;
 use super::{Audience, Kind, Logged, LoggedKind};
 use crate::engine::sql::statement::Statements;
-use crate::engine::sql::{Columns as _, rows};
+use crate::engine::sql::{Columns as _, ReadRow, rows};
 use crate::{Pos, Result, RoomNo, Store, UserNo};
 
 table! {
@@ -59,7 +58,7 @@ pub struct PusherKey {
 }
 
 impl PusherKey {
-    pub(crate) fn read(row: &AnyRow) -> Result<Self> {
+    pub(crate) fn read(row: &ReadRow) -> Result<Self> {
         Ok(Self {
             user: row.get("user_no")?,
             app_id: row.get("app_id")?,

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ruma::OwnedEventId;
-use sqlx::any::AnyRow;
 
 use super::{Audience, Kind, Logged, LoggedKind, Stored, last_of_each};
 use crate::engine::db::Tx;
 use crate::engine::sql::statement::Statements;
-use crate::engine::sql::{Columns as _, rows};
+use crate::engine::sql::{Columns as _, ReadRow, rows};
 use crate::engine::trouble::Trouble;
 use crate::rooms::unread::Pair;
 use crate::{Pos, Result, RoomNo, Store, UserNo};
@@ -364,7 +363,7 @@ impl Stored for Receipt {
     const TABLE: &'static str = "receipt";
     const COLUMNS: &'static str = "pos, room, user_no, kind, thread, event_id, ts";
 
-    fn read(row: &AnyRow) -> Result<Self> {
+    fn read(row: &ReadRow) -> Result<Self> {
         Ok(Self {
             room: row.get("room")?,
             user: row.get("user_no")?,

@@ -74,7 +74,7 @@ rows! {
 }
 
 impl RemoteList {
-    pub(crate) fn read(row: &sqlx::any::AnyRow) -> Result<Option<Self>> {
+    pub(crate) fn read(row: &crate::engine::sql::ReadRow) -> Result<Option<Self>> {
         let Some(learned) = row.get("learned")? else {
             return Ok(None);
         };

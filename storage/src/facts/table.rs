@@ -64,7 +64,7 @@ macro_rules! table {
             const TABLE: &'static str = stringify!($table);
             const COLUMNS: &'static str = concat!("pos", $(", ", stringify!($column)),*);
 
-            fn read(row: &sqlx::any::AnyRow) -> $crate::Result<Self> {
+            fn read(row: &$crate::engine::sql::ReadRow) -> $crate::Result<Self> {
                 use $crate::engine::sql::Columns as _;
                 Ok(Self { $($field: row.get(stringify!($column))?),* })
             }

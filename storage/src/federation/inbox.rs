@@ -301,7 +301,7 @@ impl Store {
 }
 
 /// A row of the inbox, with its place among what arrived at the same time.
-fn waiting(row: &sqlx::any::AnyRow) -> Result<(i64, InboxEvent)> {
+fn waiting(row: &crate::engine::sql::ReadRow) -> Result<(i64, InboxEvent)> {
     let event = InboxEvent {
         event_id: row.get("event_id")?,
         origin: row.get("origin")?,

@@ -147,7 +147,7 @@ impl Store {
     }
 }
 
-fn join_of(row: &sqlx::any::AnyRow) -> Result<SentJoin> {
+fn join_of(row: &crate::engine::sql::ReadRow) -> Result<SentJoin> {
     Ok(SentJoin {
         user_id: row.get("user_id")?,
         room_id: row.get("room_id")?,

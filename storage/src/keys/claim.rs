@@ -3,11 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use ruma::OwnedDeviceId;
-use sqlx::any::AnyRow;
 
 use crate::engine::lock;
 use crate::engine::random;
-use crate::engine::sql::{Columns as _, rows};
+use crate::engine::sql::{Columns as _, ReadRow, rows};
 use crate::{
     CommitError, Error, KeyClaim, OneTimeKey, OneTimeKeys, Result, Store, UserNo, WriteSet,
 };
@@ -76,7 +75,7 @@ impl Store {
             .rows(&asked);
         let rows = self.rows(query).await?;
         let number =
-            |row: &AnyRow| Ok(usize::try_from(row.get::<i64>("no")?).unwrap_or(usize::MAX));
+            |row: &ReadRow| Ok(usize::try_from(row.get::<i64>("no")?).unwrap_or(usize::MAX));
         rows.iter().map(number).collect()
     }
 

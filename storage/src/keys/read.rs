@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use rhizome_protocol::device_keys::KeyUsage;
 use ruma::OwnedDeviceId;
-use sqlx::any::AnyRow;
 
-use crate::engine::sql::{Columns as _, rows};
+use crate::engine::sql::{Columns as _, ReadRow, rows};
 use crate::{Result, Store, UserNo};
 
 /// What a device has signed of itself.
@@ -45,7 +44,7 @@ rows! {
     }
 }
 
-fn device_keys(row: &AnyRow) -> Result<StoredDeviceKeys> {
+fn device_keys(row: &ReadRow) -> Result<StoredDeviceKeys> {
     Ok(StoredDeviceKeys {
         user: row.get("user_no")?,
         device: row.get("device_id")?,
@@ -135,7 +134,7 @@ impl Store {
             .numbers(users.iter().copied())
             .bind(viewer);
         let rows = self.rows(query).await?;
-        let signature = |row: &AnyRow| {
+        let signature = |row: &ReadRow| {
             Ok(StoredSignature {
                 target_user: row.get("target_user")?,
                 target_id: row.get("target_id")?,

@@ -53,8 +53,7 @@ impl Log {
     pub(crate) async fn poll(&self) -> Result<Pos> {
         self.store.core.counters.polls(1);
         let before = self.head();
-        let query = self.store.sql(POLL).ready()?;
-        let row = query.fetch_optional(&self.store.core.readers);
+        let row = self.store.core.database.row(self.store.sql(POLL));
         let Some(row) = row.await? else {
             return Ok(before);
         };
@@ -115,8 +114,8 @@ impl Log {
 impl Store {
     /// Not counted as a query: who asks counts it.
     async fn stored_head(&self) -> Result<Pos> {
-        let query = self.sql("SELECT pos FROM counter WHERE id = 1").ready()?;
-        let row = query.fetch_optional(&self.core.readers).await?;
+        let query = self.sql("SELECT pos FROM counter WHERE id = 1");
+        let row = self.core.database.row(query).await?;
         row.map_or(Ok(Pos(0)), |row| row.get("pos"))
     }
 

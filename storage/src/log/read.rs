@@ -4,9 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 
-use sqlx::any::AnyRow;
-
-use crate::engine::sql::{Columns as _, rows};
+use crate::engine::sql::{Columns as _, ReadRow, rows};
 use crate::facts::entry::{EventRestored, LiveEvent, StateChanged};
 use crate::{Entry, EntryKind, EventNo, Pos, Result, RoomNo, Store, facts};
 
@@ -168,7 +166,7 @@ impl Store {
     }
 }
 
-fn state(row: &AnyRow) -> Result<(Pos, EntryKind)> {
+fn state(row: &ReadRow) -> Result<(Pos, EntryKind)> {
     let user = row.get("member")?;
     let membership = row.get("membership")?;
     let entry = StateChanged {
@@ -181,7 +179,7 @@ fn state(row: &AnyRow) -> Result<(Pos, EntryKind)> {
     Ok((row.get("pos")?, EntryKind::State(entry)))
 }
 
-fn restored(row: &AnyRow) -> Result<(Pos, EntryKind)> {
+fn restored(row: &ReadRow) -> Result<(Pos, EntryKind)> {
     let entry = EventRestored {
         room: row.get::<RoomNo>("room")?,
         event: row.get("event")?,

@@ -1,9 +1,7 @@
 //! The bytes of files: which there are, and where they lie.
 
-use sqlx::any::AnyRow;
-
 use crate::engine::db::Tx;
-use crate::engine::sql::Columns as _;
+use crate::engine::sql::{Columns as _, ReadRow};
 use crate::{Result, Store};
 
 /// The bytes of a file, as they are stored.
@@ -50,7 +48,7 @@ macro_rules! blob_columns {
 pub(super) use blob_columns;
 
 impl Blob {
-    pub(super) fn read(row: &AnyRow) -> Result<Self> {
+    pub(super) fn read(row: &ReadRow) -> Result<Self> {
         let seal = match (row.get("seal_key")?, row.get("salt")?) {
             (Some(key_id), Some(salt)) => Some(Seal { key_id, salt }),
             _ => None,

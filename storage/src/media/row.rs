@@ -1,11 +1,10 @@
 //! Files by their names.
 
 use ruma::OwnedServerName;
-use sqlx::any::AnyRow;
 
 use super::blob::{Blob, Keep, keep};
 use crate::engine::db::Tx;
-use crate::engine::sql::{Columns as _, rows};
+use crate::engine::sql::{Columns as _, ReadRow, rows};
 use crate::{Result, Store, UserNo};
 
 /// A file under its name.
@@ -71,7 +70,7 @@ macro_rules! media_columns {
 pub(super) use media_columns;
 
 impl MediaRow {
-    pub(super) fn read(row: &AnyRow) -> Result<Self> {
+    pub(super) fn read(row: &ReadRow) -> Result<Self> {
         let key: Option<String> = row.get("key")?;
         Ok(Self {
             origin: row.get("origin")?,

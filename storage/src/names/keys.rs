@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use rhizome_protocol::StateKey;
-use sqlx::any::AnyRow;
 
 use super::{Name, in_order, missing, only};
-use crate::engine::sql::{Columns as _, Query, rows};
+use crate::engine::sql::{Columns as _, Query, ReadRow, rows};
 use crate::{KeyNo, Result, Store};
 
 impl Name for StateKey {
@@ -27,7 +26,7 @@ impl Name for StateKey {
             .rows(&asked.collect::<Vec<_>>())
     }
 
-    fn read(row: &AnyRow) -> Result<Self> {
+    fn read(row: &ReadRow) -> Result<Self> {
         let (kind, key): (String, String) = (row.get("kind")?, row.get("state_key")?);
         Ok(Self::new(kind, key))
     }

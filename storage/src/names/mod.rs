@@ -11,10 +11,8 @@ mod users;
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use sqlx::any::AnyRow;
-
 use crate::engine::cache::Cache;
-use crate::engine::sql::{Column, Columns as _, Query};
+use crate::engine::sql::{Column, Columns as _, Query, ReadRow};
 use crate::{Error, Result, Store};
 
 /// A kind of name.
@@ -24,7 +22,7 @@ trait Name: Clone + Eq + Hash {
     const OF_NUMBERS: &'static str;
     /// Finds these names: rows like those above.
     fn find(store: &Store, names: &[&Self]) -> Query;
-    fn read(row: &AnyRow) -> Result<Self>;
+    fn read(row: &ReadRow) -> Result<Self>;
 }
 
 impl Store {

@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 
 use ruma::{OwnedRoomId, RoomId};
-use sqlx::any::AnyRow;
 
 use super::{Name, only};
-use crate::engine::sql::{Columns as _, Query};
+use crate::engine::sql::{Columns as _, Query, ReadRow};
 use crate::{Error, Result, RoomNo, Store};
 
 impl Name for OwnedRoomId {
@@ -19,7 +18,7 @@ impl Name for OwnedRoomId {
             .texts(names.iter().copied())
     }
 
-    fn read(row: &AnyRow) -> Result<Self> {
+    fn read(row: &ReadRow) -> Result<Self> {
         row.get("room_id")
     }
 }

@@ -1,10 +1,9 @@
 //! Servers.
 
 use ruma::{OwnedServerName, ServerName};
-use sqlx::any::AnyRow;
 
 use super::{Name, in_order, missing};
-use crate::engine::sql::{Columns as _, Query, rows};
+use crate::engine::sql::{Columns as _, Query, ReadRow, rows};
 use crate::{Result, ServerNo, Store};
 
 impl Name for OwnedServerName {
@@ -17,7 +16,7 @@ impl Name for OwnedServerName {
             .texts(names.iter().copied())
     }
 
-    fn read(row: &AnyRow) -> Result<Self> {
+    fn read(row: &ReadRow) -> Result<Self> {
         row.get("name")
     }
 }

@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 
 use ruma::{OwnedUserId, ServerName, UserId};
-use sqlx::any::AnyRow;
 
 use super::{Name, in_order, missing, only};
-use crate::engine::sql::{Columns as _, Query, rows};
+use crate::engine::sql::{Columns as _, Query, ReadRow, rows};
 use crate::{Result, ServerNo, Store, UserNo};
 
 impl Name for OwnedUserId {
@@ -19,7 +18,7 @@ impl Name for OwnedUserId {
             .texts(names.iter().copied())
     }
 
-    fn read(row: &AnyRow) -> Result<Self> {
+    fn read(row: &ReadRow) -> Result<Self> {
         row.get("user_id")
     }
 }

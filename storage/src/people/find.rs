@@ -2,11 +2,9 @@
 
 use std::collections::HashSet;
 
-use sqlx::any::AnyRow;
-
 use super::found::{FoundPeople, Named, PeopleScope, best, named};
 use super::words::PeopleQuery;
-use crate::engine::sql::{Columns as _, Query, rows};
+use crate::engine::sql::{Columns as _, Query, ReadRow, rows};
 use crate::{Result, RoomNo, Store, UserNo};
 
 /// So many names are looked at in each of the places where people are found: those with the shortest words that fit.
@@ -226,7 +224,7 @@ impl Store {
         };
         let mut found = Vec::new();
         let mut cut = words >= CANDIDATES;
-        let mut take = |rows: &[AnyRow]| {
+        let mut take = |rows: &[ReadRow]| {
             cut |= i64::try_from(rows.len()).is_ok_and(|found| found >= LOOKED_AT);
             for row in rows {
                 found.extend(named(query, row)?);

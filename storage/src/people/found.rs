@@ -4,10 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use ruma::{OwnedUserId, ServerName};
-use sqlx::any::AnyRow;
 
 use super::words::PeopleQuery;
-use crate::engine::sql::Columns as _;
+use crate::engine::sql::{Columns as _, ReadRow};
 use crate::{Result, UserNo};
 
 /// Who may be found.
@@ -55,7 +54,7 @@ pub(super) struct Named {
 }
 
 /// What is found by a word is what is meant only if all words are there: the name says so.
-pub(super) fn named(query: &PeopleQuery, row: &AnyRow) -> Result<Option<Named>> {
+pub(super) fn named(query: &PeopleQuery, row: &ReadRow) -> Result<Option<Named>> {
     let person = Person {
         user_id: row.get("user_id")?,
         name: row.get("name")?,

@@ -5,9 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use rhizome_protocol::{Membership, Pdu};
 use ruma::{EventId, OwnedEventId};
-use sqlx::any::AnyRow;
 
-use crate::engine::sql::{Columns as _, Query};
+use crate::engine::sql::{Columns as _, Query, ReadRow};
 use crate::{Error, EventNo, Result, RoomNo, Store, StoredEvent, TxnOwner};
 
 /// Everything of events, for [`event_of`]; what follows chooses which.
@@ -320,7 +319,7 @@ impl Store {
         Ok(events)
     }
 
-    async fn event_rows(&self, nos: &[EventNo]) -> Result<Vec<AnyRow>> {
+    async fn event_rows(&self, nos: &[EventNo]) -> Result<Vec<ReadRow>> {
         let query = self
             .sql(concat_events!("WHERE e.no IN NUMBERS($1)"))
             .numbers(nos.iter().copied());
@@ -328,7 +327,7 @@ impl Store {
     }
 
     /// The event of a row of [`concat_events!`], the one in the cache if there is one by now.
-    fn read_event(&self, row: &AnyRow) -> Result<Arc<StoredEvent>> {
+    fn read_event(&self, row: &ReadRow) -> Result<Arc<StoredEvent>> {
         self.core.counters.event_reads(1);
         let event = Arc::new(event_of(row)?);
         let caches = &self.core.caches;
@@ -355,7 +354,7 @@ struct MemberContent {
 pub(crate) const BY_IDS: &str = concat_events!("WHERE e.event_id IN TEXTS($1)");
 
 /// The event of a row of [`concat_events!`].
-pub(crate) fn event_of(row: &AnyRow) -> Result<StoredEvent> {
+pub(crate) fn event_of(row: &ReadRow) -> Result<StoredEvent> {
     let rules = row.get("version")?;
     let pdu = Pdu::from_stored(rules, row.get("event_id")?, row.get("json")?).map_err(|error| {
         Error::broken(format!(

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use rhizome_protocol::RoomRules;
 use ruma::{OwnedEventId, OwnedRoomId, RoomId};
-use sqlx::any::AnyRow;
 
 use crate::engine::dialect::{escaped, unescaped};
-use crate::engine::sql::Columns as _;
+use crate::engine::sql::{Columns as _, ReadRow};
 use crate::{EventNo, Pos, Result, RoomNo, SnapshotNo, Store};
 
 /// Where a room stands. True as of [`crate::Log::head`], and for this process as soon as a commit has
@@ -129,7 +128,7 @@ impl Store {
 }
 
 /// Reads a row of number, id, version, state version, snapshot, extremities, joined, invited, public, bump.
-pub(crate) fn head_of(row: &AnyRow) -> Result<RoomHead> {
+pub(crate) fn head_of(row: &ReadRow) -> Result<RoomHead> {
     Ok(RoomHead {
         room: row.get("no")?,
         room_id: row.get("room_id")?,

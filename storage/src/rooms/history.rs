@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use sqlx::any::AnyRow;
-
-use crate::engine::sql::{Columns as _, rows};
+use crate::engine::sql::{Columns as _, ReadRow, rows};
 use crate::{EventNo, KeyNo, Pos, Result, RoomNo, Store, StoredEvent};
 
 /// A place between events: right after the event with this depth and order.
@@ -330,6 +328,6 @@ impl Store {
     }
 }
 
-fn numbers(rows: &[AnyRow]) -> Result<Vec<EventNo>> {
+fn numbers(rows: &[ReadRow]) -> Result<Vec<EventNo>> {
     rows.iter().map(|row| row.get("no")).collect()
 }

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use rhizome_protocol::RoomRules;
 use ruma::{OwnedUserId, ServerName};
-use sqlx::any::AnyRow;
 
-use crate::engine::sql::Columns as _;
+use crate::engine::sql::{Columns as _, ReadRow};
 use crate::{Error, Pos, Result, RoomNo, Store, UserNo};
 
 /// An invite from outside, or a knock on a room outside.
@@ -107,7 +106,7 @@ impl Store {
         }
     }
 
-    async fn read_invite(&self, user: UserNo, room: RoomNo, row: &AnyRow) -> Result<RemoteInvite> {
+    async fn read_invite(&self, user: UserNo, room: RoomNo, row: &ReadRow) -> Result<RemoteInvite> {
         Ok(RemoteInvite {
             user,
             room,

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use rhizome_protocol::Membership;
 use ruma::{OwnedServerName, ServerName};
-use sqlx::any::AnyRow;
 
-use crate::engine::sql::{Columns as _, rows};
+use crate::engine::sql::{Columns as _, ReadRow, rows};
 use crate::{EventNo, Pos, Result, RoomNo, Store, UserNo};
 
 /// A user's membership in a room, seen from the user.
@@ -355,7 +354,7 @@ rows! {
     }
 }
 
-fn membership_row(row: &AnyRow) -> Result<MembershipRow> {
+fn membership_row(row: &ReadRow) -> Result<MembershipRow> {
     Ok(MembershipRow {
         room: row.get("room")?,
         membership: row.get("membership")?,
@@ -366,7 +365,7 @@ fn membership_row(row: &AnyRow) -> Result<MembershipRow> {
     })
 }
 
-pub(super) fn member(row: &AnyRow) -> Result<Member> {
+pub(super) fn member(row: &ReadRow) -> Result<Member> {
     Ok(Member {
         user: row.get("user_no")?,
         membership: row.get("membership")?,

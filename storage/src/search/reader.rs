@@ -7,11 +7,10 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use sqlx::any::AnyRow;
 use tokio_util::sync::CancellationToken;
 
 use super::index::Touched;
-use crate::engine::sql::Columns as _;
+use crate::engine::sql::{Columns as _, ReadRow};
 use crate::{EntryKind, EventNo, Failure, Lease, LogWork, Pos, Result, Store, Stretch};
 
 /// After so many events it is written, …
@@ -240,7 +239,7 @@ impl Store {
     }
 }
 
-fn upto(row: Option<AnyRow>) -> Result<Upto> {
+fn upto(row: Option<ReadRow>) -> Result<Upto> {
     let row = row.ok_or_else(|| crate::Error::broken("search_upto has no row"))?;
     Ok(Upto {
         live: row.get("live")?,

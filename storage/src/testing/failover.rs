@@ -4,12 +4,16 @@ use sqlx::Connection as _;
 
 use super::connect;
 use crate::Store;
+use crate::engine::database::Database;
 
 /// Ends every connection of a PostgreSQL store's pools, as a fail-over does. They are as many as there may be.
 pub async fn cut_connections(store: &Store) {
     let core = &store.core;
     let mut pids: Vec<i32> = Vec::new();
-    for pool in [&core.readers, &core.writers, &core.committers] {
+    let Database::Postgres(pools) = &core.database else {
+        panic!("an SQLite file has no fail-over");
+    };
+    for pool in [&pools.readers, &pools.writers, &pools.committers] {
         let mut connections = Vec::new();
         for _ in 0..pool.options().get_max_connections() {
             let mut connection = pool.acquire().await.expect("a connection can be had");

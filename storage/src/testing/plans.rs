@@ -3,6 +3,8 @@
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
 use crate::Store;
+use crate::engine::database::{Database, Pools};
+use crate::engine::sql::Columns as _;
 
 /// Tables that have one row, or few.
 const SMALL: [&str; 3] = ["_sqlx_migrations", "counter", "meta"];
@@ -28,6 +30,13 @@ pub async fn check_commit_plans(store: &Store) {
     check(&plans);
 }
 
+fn pools(store: &Store) -> &Pools {
+    match &store.core.database {
+        Database::Postgres(pools) => pools,
+        Database::Sqlite(_) => panic!("only PostgreSQL plans like this"),
+    }
+}
+
 fn check(plans: &[(String, String)]) {
     let mut whole = Vec::new();
     for (statement, plan) in plans {
@@ -51,10 +60,10 @@ fn check(plans: &[(String, String)]) {
 /// Puts so many rows of no sense into every table, and lets them be counted.
 async fn fill(store: &Store, rows: u32) {
     let tables = store.rows(store.sql(TABLES)).await;
-    let connection = store.core.writers.acquire().await;
+    let connection = pools(store).writers.acquire().await;
     let mut connection = connection.expect("a connection can be had");
     for table in tables.expect("tables are listed") {
-        let cell = |name: &str| table.get::<String, _>(name);
+        let cell = |name: &str| table.get::<String>(name).expect("it is a text");
         let (name, columns, cells) = (cell("name"), cell("columns"), cell("cells"));
         if SMALL.contains(&name.as_str()) {
             continue;
@@ -70,7 +79,7 @@ async fn fill(store: &Store, rows: u32) {
 
 /// The statements that the commit queue has sent so far, with the plan for each.
 async fn plans(store: &Store) -> Vec<(String, String)> {
-    let connection = store.core.committers.acquire().await;
+    let connection = pools(store).committers.acquire().await;
     let mut connection = connection.expect("the queue leaves it");
     let prepared = "SELECT name, statement, CAST(cardinality(parameter_types) AS BIGINT) AS arguments \
         FROM pg_prepared_statements WHERE name LIKE 'sqlx%'";

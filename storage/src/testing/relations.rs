@@ -1,10 +1,8 @@
 //! What is written down of relations, for tests.
 
-use sqlx::any::AnyRow;
-
 use super::run;
 use crate::Store;
-use crate::engine::sql::Columns as _;
+use crate::engine::sql::{Columns as _, ReadRow};
 
 /// All that is written down of events that relate to others, in order.
 pub async fn relation_rows(store: &Store) -> Vec<String> {
@@ -13,7 +11,7 @@ pub async fn relation_rows(store: &Store) -> Vec<String> {
          COALESCE(edited_at, -1) AS edited_at, COALESCE(visibility, -1) AS visibility FROM relation ORDER BY child",
     );
     let rows = store.rows(query).await.expect("rows can be read");
-    let tell = |row: &AnyRow| {
+    let tell = |row: &ReadRow| {
         let number = |name| row.get::<i64>(name).expect("it is a number");
         let text = |name| row.get::<Option<String>>(name).expect("it is a text");
         let numbers = [
@@ -37,7 +35,7 @@ pub async fn thread_rows(store: &Store) -> Vec<(String, i64)> {
     let query =
         store.sql("SELECT root, latest FROM thread WHERE latest IS NOT NULL ORDER BY room, root");
     let rows = store.rows(query).await.expect("rows can be read");
-    let tell = |row: &AnyRow| {
+    let tell = |row: &ReadRow| {
         let root = row.get("root").expect("it is a text");
         (root, row.get("latest").expect("it is a number"))
     };

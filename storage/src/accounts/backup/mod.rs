@@ -13,9 +13,7 @@ mod sessions;
 mod tests;
 mod turn;
 
-use sqlx::any::AnyRow;
-
-use crate::engine::sql::Columns as _;
+use crate::engine::sql::{Columns as _, ReadRow};
 use crate::{Error, Result, Store, UserNo};
 use held::{Held, tidy, to_purge};
 pub use rules::BackupSession;
@@ -206,7 +204,7 @@ impl Store {
 }
 
 impl Backup {
-    fn read(user: UserNo, row: &AnyRow) -> Result<Self> {
+    fn read(user: UserNo, row: &ReadRow) -> Result<Self> {
         Ok(Self {
             user,
             version: row.get("version")?,

@@ -276,7 +276,7 @@ impl Store {
 }
 
 impl StoredSession {
-    fn read(row: &sqlx::any::AnyRow) -> Result<Self> {
+    fn read(row: &crate::engine::sql::ReadRow) -> Result<Self> {
         Ok(Self {
             room_id: row.get("room_id")?,
             session_id: row.get("session_id")?,

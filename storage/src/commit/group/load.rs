@@ -3,12 +3,11 @@
 use std::collections::{BTreeSet, HashSet};
 
 use ruma::{OwnedEventId, OwnedServerName};
-use sqlx::any::AnyRow;
 
 use crate::commit::Job;
 use crate::commit::decide::{GroupState, KnownEvent, PendingRedaction};
 use crate::engine::db::Tx;
-use crate::engine::sql::{Columns as _, rows};
+use crate::engine::sql::{Columns as _, ReadRow, rows};
 use crate::engine::trouble::Trouble;
 use crate::facts::FactsBasis;
 use crate::rooms::heads::head_of;
@@ -243,7 +242,7 @@ fn known_extremities(known: &mut GroupState) {
 }
 
 /// Takes one answer to [`LOOK_UP`].
-fn answered(row: &AnyRow, keys: &[&TxnKey], known: &mut GroupState) -> Result<()> {
+fn answered(row: &ReadRow, keys: &[&TxnKey], known: &mut GroupState) -> Result<()> {
     let event_id: OwnedEventId = row.get("event_id")?;
     match row.get::<String>("what")?.as_str() {
         "event" => {
@@ -274,7 +273,12 @@ fn answered(row: &AnyRow, keys: &[&TxnKey], known: &mut GroupState) -> Result<()
     Ok(())
 }
 
-fn redacted(target: OwnedEventId, by: EventNo, row: &AnyRow, known: &mut GroupState) -> Result<()> {
+fn redacted(
+    target: OwnedEventId,
+    by: EventNo,
+    row: &ReadRow,
+    known: &mut GroupState,
+) -> Result<()> {
     let pending = PendingRedaction {
         by,
         room: row.get("room")?,

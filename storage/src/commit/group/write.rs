@@ -4,7 +4,6 @@
 use crate::commit::rows::Plan;
 use crate::engine::db::Tx;
 use crate::engine::sql::Columns as _;
-use crate::engine::sql::many::Many;
 use crate::engine::sql::statement::{Statement, Statements};
 use crate::engine::trouble::Trouble;
 use crate::{Error, Pos};
@@ -62,11 +61,8 @@ async fn at_once(tx: &mut Tx, plan: &Plan, base: Pos, back: i64) -> Result<(), T
     if all.is_empty() {
         return Ok(());
     }
-    let mut many = Many::new([base.0, back]);
-    for statement in &all {
-        many.add(statement);
-    }
-    let touched = tx.execute_many(many).await?;
+    let many = (all.iter()).map(|statement| statement.bound([base.0, back]));
+    let touched = tx.execute_many(many.collect()).await?;
     if touched.len() != all.len() {
         return Err(Error::broken("not every statement was run").into());
     }

@@ -9,10 +9,12 @@
 //! store.sql("DELETE FROM t USING … FROM ROWS($1) AS x WHERE t.room = x.room AND t.kind = x.kind").rows(&rows)
 //! ```
 
-pub(crate) mod many;
+mod row;
 pub(crate) mod statement;
 mod text;
 mod value;
+
+use std::sync::Arc;
 
 use serde::Serialize;
 use sqlx::any::AnyArguments;
@@ -20,6 +22,7 @@ use sqlx::{Any, AssertSqlSafe};
 
 use crate::engine::dialect::{Dialect, escaped};
 pub(crate) use crate::engine::dialect::{Names, Sort};
+pub(crate) use row::{ReadRow, SqliteRow};
 pub(crate) use value::{Cell, Column, Columns, Nullable, Value, numbers};
 
 /// Rows that are bound many at once, made by [`rows!`].
@@ -62,12 +65,19 @@ macro_rules! rows {
 }
 pub(crate) use rows;
 
+/// A statement in SQLite's words, with its arguments `$1`, `$2`, …
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub(crate) text: Arc<str>,
+    pub(crate) arguments: Vec<Cell<'static>>,
+}
+
 /// A statement with its arguments, in the order `$1`, `$2`, …
 #[must_use]
 pub(crate) struct Query {
     dialect: Dialect,
     text: &'static str,
-    arguments: AnyArguments,
+    arguments: Vec<(Cell<'static>, Sort)>,
     /// What `ROWS($n)` stands for, by n − 1.
     names: Vec<Names>,
     /// Why an argument couldn't be bound.
@@ -79,16 +89,16 @@ impl Query {
         Self {
             dialect,
             text,
-            arguments: AnyArguments::default(),
+            arguments: Vec::new(),
             names: Vec::new(),
             failed: None,
         }
     }
 
     /// The next argument.
-    pub(crate) fn bind<T: Value>(mut self, value: T) -> Self {
-        let added = value.cell().add_to(&mut self.arguments, T::SORT);
-        self.note(added, &[])
+    pub(crate) fn bind<T: Value>(self, value: T) -> Self {
+        let cell = value.cell().owned();
+        self.add(cell, T::SORT, &[])
     }
 
     /// The next argument: rows, for `ROWS($n)`.
@@ -117,26 +127,44 @@ impl Query {
 
     /// The next argument: a list that is text already, with the names of its rows' columns.
     pub(crate) fn list(mut self, text: sqlx::Result<String>, names: Names) -> Self {
-        let cell = text.map(|text| Cell::Text(text.into()));
-        let added = cell.and_then(|cell| cell.add_to(&mut self.arguments, Sort::Text));
-        self.note(added, names)
+        match text {
+            Ok(text) => self.add(Cell::Text(text.into()), Sort::Text, names),
+            Err(error) => {
+                self.failed.get_or_insert(error);
+                self.add(Cell::Null, Sort::Text, names)
+            }
+        }
     }
 
-    fn note(mut self, added: sqlx::Result<()>, names: Names) -> Self {
-        if let Err(error) = added {
-            self.failed.get_or_insert(error);
-        }
+    fn add(mut self, cell: Cell<'static>, sort: Sort, names: Names) -> Self {
+        self.arguments.push((cell, sort));
         self.names.push(names);
         self
     }
 
-    /// What the driver takes.
+    /// What sqlx takes.
     pub(crate) fn ready(self) -> sqlx::Result<sqlx::query::Query<'static, Any, AnyArguments>> {
         if let Some(error) = self.failed {
             return Err(error);
         }
         let text = text::text(self.dialect, self.text, &self.names);
-        Ok(sqlx::query_with(AssertSqlSafe(text), self.arguments))
+        let mut arguments = AnyArguments::default();
+        for (cell, sort) in self.arguments {
+            cell.add_to(&mut arguments, sort)?;
+        }
+        Ok(sqlx::query_with(AssertSqlSafe(text), arguments))
+    }
+
+    /// What a thread of SQLite takes.
+    pub(crate) fn bound(self) -> sqlx::Result<Bound> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let arguments = self.arguments.into_iter();
+        Ok(Bound {
+            text: text::text(self.dialect, self.text, &self.names),
+            arguments: arguments.map(|(cell, _)| cell).collect(),
+        })
     }
 }
 

@@ -1,7 +1,8 @@
 //! Statements with their rows, to be sent one after another in a transaction.
 
-use super::{Names, Rows, json_of};
+use super::{Bound, Cell, Names, Rows, json_of, text};
 use crate::Result;
+use crate::engine::dialect::Dialect;
 
 /// A statement for rows of a group of write sets.
 #[derive(Debug)]
@@ -27,6 +28,15 @@ impl Statement {
             expect: None,
             otherwise: None,
         })
+    }
+
+    /// What a thread of SQLite takes, with what `$2` and `$3` are.
+    pub(crate) fn bound(&self, [second, third]: [i64; 2]) -> Bound {
+        let rows = Cell::Text(self.rows.clone().into());
+        Bound {
+            text: text::text(Dialect::Sqlite, self.sql, &[self.names]),
+            arguments: vec![rows, Cell::Number(second), Cell::Number(third)],
+        }
     }
 }
 

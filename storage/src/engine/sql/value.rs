@@ -13,9 +13,10 @@ use ruma::{
     OwnedUserId, RoomAliasId, RoomId, ServerName, UserId,
 };
 use serde::{Serialize, Serializer};
-use sqlx::any::{AnyArguments, AnyRow};
-use sqlx::{Any, Arguments as _, Decode, Row as _, Type};
+use sqlx::Arguments as _;
+use sqlx::any::AnyArguments;
 
+use super::row::{Plain, ReadRow};
 use crate::engine::dialect::{Sort, escaped, unescaped};
 use crate::{Error, EventNo, KeyNo, Pos, Result, RoomNo, ServerNo, SetNo, SnapshotNo, UserNo};
 
@@ -28,6 +29,15 @@ pub(crate) enum Cell<'a> {
 }
 
 impl Cell<'_> {
+    /// The same, borrowed from nobody.
+    pub(crate) fn owned(self) -> Cell<'static> {
+        match self {
+            Self::Null => Cell::Null,
+            Self::Number(number) => Cell::Number(number),
+            Self::Text(text) => Cell::Text(text.into_owned().into()),
+        }
+    }
+
     /// Appends it to a statement's arguments.
     pub(crate) fn add_to(self, arguments: &mut AnyArguments, sort: Sort) -> sqlx::Result<()> {
         let added = match (self, sort) {
@@ -59,7 +69,7 @@ pub(crate) trait Value {
 /// What can be read from a column.
 pub(crate) trait Column: Sized {
     /// A number, a text or bytes.
-    type Plain: for<'r> Decode<'r, Any> + Type<Any>;
+    type Plain: Plain;
     fn of(plain: Self::Plain) -> Result<Self>;
 }
 
@@ -69,7 +79,7 @@ pub(crate) trait Columns {
     fn get<T: Nullable>(&self, name: &str) -> Result<T>;
 }
 
-impl Columns for AnyRow {
+impl Columns for ReadRow {
     fn get<T: Nullable>(&self, name: &str) -> Result<T> {
         T::read(self, name)
     }
@@ -77,19 +87,19 @@ impl Columns for AnyRow {
 
 /// A [`Column`], or an `Option` of one for what may be NULL.
 pub(crate) trait Nullable: Sized {
-    fn read(row: &AnyRow, name: &str) -> Result<Self>;
+    fn read(row: &ReadRow, name: &str) -> Result<Self>;
 }
 
 impl<T: Column> Nullable for T {
-    fn read(row: &AnyRow, name: &str) -> Result<Self> {
-        T::of(row.try_get(name)?)
+    fn read(row: &ReadRow, name: &str) -> Result<Self> {
+        let plain = T::Plain::read(row, name)?;
+        T::of(plain.ok_or_else(|| Error::broken(format!("the column {name} is NULL")))?)
     }
 }
 
 impl<T: Column> Nullable for Option<T> {
-    fn read(row: &AnyRow, name: &str) -> Result<Self> {
-        let plain: Option<T::Plain> = row.try_get(name)?;
-        plain.map(T::of).transpose()
+    fn read(row: &ReadRow, name: &str) -> Result<Self> {
+        T::Plain::read(row, name)?.map(T::of).transpose()
     }
 }
 

@@ -15,14 +15,13 @@ mod write;
 use std::sync::Arc;
 
 use ruma::{OwnedEventId, OwnedRoomId};
-use sqlx::any::AnyRow;
 
 use super::decision::Decision;
 use super::delay_id::{DelayId, txn_digest};
 use super::{Audience, Kind, LoggedKind, Stored};
 use crate::engine::db::Tx;
-use crate::engine::sql::Columns as _;
 use crate::engine::sql::statement::Statements;
+use crate::engine::sql::{Columns as _, ReadRow};
 use crate::engine::trouble::Trouble;
 use crate::{CommitError, Result, Store, TxnKey, UserNo};
 use decide::Schedules;
@@ -190,7 +189,7 @@ impl Stored for DelayedDue {
     const TABLE: &'static str = "delayed_event";
     const COLUMNS: &'static str = "pos, user_no, due_ms";
 
-    fn read(row: &AnyRow) -> Result<Self> {
+    fn read(row: &ReadRow) -> Result<Self> {
         Ok(Self {
             user: row.get("user_no")?,
             due_ms: row.get("due_ms")?,

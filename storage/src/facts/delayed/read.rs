@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ruma::{OwnedEventId, OwnedRoomId};
-use sqlx::any::AnyRow;
 
 use crate::engine::clock::millis;
-use crate::engine::sql::Columns as _;
+use crate::engine::sql::{Columns as _, ReadRow};
 use crate::facts::delay_id::{DelayId, txn_digest};
 use crate::{Result, Store, TxnKey, UserNo};
 
@@ -66,7 +65,7 @@ macro_rules! select {
 }
 
 impl DelayedEvent {
-    fn read(row: &AnyRow) -> Result<Self> {
+    fn read(row: &ReadRow) -> Result<Self> {
         let end = match row.get("finalised_ms")? {
             Some(at_ms) => Some(DelayedEnd {
                 at_ms,

@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 
 use ruma::DeviceId;
-use sqlx::any::AnyRow;
 
 use super::{SlidingRoom, ToldProfiles};
-use crate::engine::sql::Columns as _;
+use crate::engine::sql::{Columns as _, ReadRow};
 use crate::{Pos, Result, RoomNo, Store, UserNo};
 
 /// What the database knows of a connection.
@@ -86,7 +85,7 @@ impl Store {
     }
 }
 
-fn profiles(row: &AnyRow) -> Result<Option<ToldProfiles>> {
+fn profiles(row: &ReadRow) -> Result<Option<ToldProfiles>> {
     let (asked, upto): (i64, UserNo) = (row.get("profiles")?, row.get("profiles_upto")?);
     let upto = Some(upto).filter(|upto| upto.0 > 0);
     Ok((asked != 0).then_some(ToldProfiles { asked, upto }))

@@ -18,12 +18,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedServerName, OwnedUserId};
-use sqlx::any::AnyRow;
 
 use super::{Audience, Kind, Logged, LoggedKind, Stored};
 use crate::engine::db::Tx;
 use crate::engine::sql::statement::Statements;
-use crate::engine::sql::{Columns as _, rows};
+use crate::engine::sql::{Columns as _, ReadRow, rows};
 use crate::engine::trouble::Trouble;
 use crate::{Pos, Result, Store, UserNo};
 
@@ -348,7 +347,7 @@ impl Store {
             .bind(after)
             .bind(upto)
             .bind(limit);
-        let message = |row: &AnyRow| {
+        let message = |row: &ReadRow| {
             Ok(WaitingMessage {
                 pos: row.get("pos")?,
                 sender: row.get("sender")?,
@@ -364,7 +363,7 @@ impl Stored for ForDevice {
     const TABLE: &'static str = "to_device";
     const COLUMNS: &'static str = "pos, user_no, device_id";
 
-    fn read(row: &AnyRow) -> Result<Self> {
+    fn read(row: &ReadRow) -> Result<Self> {
         Ok(Self {
             user: row.get("user_no")?,
             device: row.get("device_id")?,

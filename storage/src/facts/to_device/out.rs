@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use ruma::{OwnedServerName, ServerName};
-use sqlx::any::AnyRow;
 
 use crate::engine::sql::statement::Statements;
-use crate::engine::sql::{Columns as _, rows};
+use crate::engine::sql::{Columns as _, ReadRow, rows};
 use crate::facts::{Audience, Kind, LoggedKind, Stored};
 use crate::{Pos, Result, Store};
 
@@ -118,7 +117,7 @@ impl Store {
             .bind(after)
             .bind(upto)
             .bind(limit);
-        let waiting = |row: &AnyRow| Ok((row.get("pos")?, row.get("edu")?));
+        let waiting = |row: &ReadRow| Ok((row.get("pos")?, row.get("edu")?));
         self.rows(query).await?.iter().map(waiting).collect()
     }
 
@@ -149,7 +148,7 @@ impl Store {
              GROUP BY server) o LEFT JOIN destination_state s ON s.server = o.server \
              WHERE s.sent_pos IS NULL OR s.sent_pos < o.pos",
         );
-        let name = |row: &AnyRow| row.get("server");
+        let name = |row: &ReadRow| row.get("server");
         self.rows(query).await?.iter().map(name).collect()
     }
 }
@@ -158,7 +157,7 @@ impl Stored for ForServer {
     const TABLE: &'static str = "to_device_out";
     const COLUMNS: &'static str = "pos, server";
 
-    fn read(row: &AnyRow) -> Result<Self> {
+    fn read(row: &ReadRow) -> Result<Self> {
         Ok(Self {
             server: row.get("server")?,
         })

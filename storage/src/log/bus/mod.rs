@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use self::postgres::PostgresBus;
+use crate::engine::database::Database;
 use crate::log::ephemeral::SaidTyping;
 use crate::log::outbox;
 use crate::log::positions::{Positions, ProcessId};
@@ -82,10 +83,10 @@ enum Said {
 /// Starts to tell and to hear, where there may be others; ends with `ended`.
 pub(crate) fn spawn(store: &Store, ended: &CancellationToken) {
     let core = &store.core;
-    if core.dialect.is_shared() {
+    if let Database::Postgres(pools) = &core.database {
         // Others may use the same PostgreSQL: nobody else knows this name.
         let channel = format!("rhizome_{}", store.seal("bus", Pos(0)));
-        let bus = PostgresBus::new(core.options.url.clone(), channel, core.readers.clone());
+        let bus = PostgresBus::new(core.options.url.clone(), channel, pools.readers.clone());
         spawn_on(core, ended, bus);
     }
 }

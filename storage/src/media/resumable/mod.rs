@@ -5,14 +5,12 @@
 
 mod end;
 
-use sqlx::any::AnyRow;
-
 pub use end::FinishedUpload;
 
 use super::blob::{Blob, Keep, blob_columns, keep};
 use super::pending::{Begun, one_at_a_time, prolong};
 use crate::engine::db::Tx;
-use crate::engine::sql::Columns as _;
+use crate::engine::sql::{Columns as _, ReadRow};
 use crate::{Result, Store, UserNo};
 
 /// An upload that begins.
@@ -104,7 +102,7 @@ macro_rules! upload_columns {
 }
 
 impl UploadRow {
-    fn read(row: &AnyRow) -> Result<Self> {
+    fn read(row: &ReadRow) -> Result<Self> {
         Ok(Self {
             id: row.get("id")?,
             owner: row.get("owner")?,

@@ -12,11 +12,11 @@ use std::time::Duration;
 use rhizome_protocol::Object;
 use ruma::{OwnedUserId, UserId};
 use serde::Deserialize;
-use sqlx::any::AnyRow;
 use tokio_util::sync::CancellationToken;
 
 use super::rows::{Child, IN_THREADS, INSERT, RelationRow};
-use crate::engine::{db::Tx, sql::Columns as _};
+use crate::engine::db::Tx;
+use crate::engine::sql::{Columns as _, ReadRow};
 use crate::{EventNo, Lease, Result, RoomNo, Store};
 
 /// Events that are looked at in one piece.
@@ -219,7 +219,7 @@ impl Store {
     }
 
     /// What the events that were read relate to.
-    async fn relations_in(&self, events: &[AnyRow]) -> Result<Vec<RelationRow>> {
+    async fn relations_in(&self, events: &[ReadRow]) -> Result<Vec<RelationRow>> {
         let (mut rows, mut senders) = (Vec::new(), Vec::new());
         for row in events {
             let (no, room): (EventNo, RoomNo) = (row.get("no")?, row.get("room")?);

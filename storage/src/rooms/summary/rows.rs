@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rhizome_protocol::Pdu;
 use ruma::{OwnedEventId, OwnedRoomId};
-use sqlx::any::AnyRow;
 
 use super::{KINDS, RoomSummary};
 use crate::engine::db::Tx;
-use crate::engine::sql::{Columns as _, rows};
+use crate::engine::sql::{Columns as _, ReadRow, rows};
 use crate::{EventNo, KeyNo, Pos, Result, RoomNo, Store, UserNo};
 
 rows! {
@@ -80,7 +79,7 @@ pub(crate) async fn write(tx: &mut Tx, rooms: &BTreeSet<RoomNo>, keys: &[KeyNo])
 /// What these rooms' entries say.
 fn summaries(
     rooms: impl Iterator<Item = RoomNo>,
-    entries: &[AnyRow],
+    entries: &[ReadRow],
 ) -> Result<BTreeMap<RoomNo, RoomSummary>> {
     let mut summaries: BTreeMap<RoomNo, RoomSummary> =
         rooms.map(|room| (room, RoomSummary::default())).collect();
@@ -125,7 +124,7 @@ fn rows_of(summaries: &BTreeMap<RoomNo, RoomSummary>) -> Result<Vec<SummaryRow<'
     Ok(rows)
 }
 
-fn summary_of(row: &AnyRow) -> Result<RoomSummary> {
+fn summary_of(row: &ReadRow) -> Result<RoomSummary> {
     let allowed: Option<String> = row.get("allowed")?;
     let allowed: Option<Vec<OwnedRoomId>> = allowed
         .map(|text| serde_json::from_str(&text))

@@ -1,0 +1,289 @@
+//! Threads that have a connection to an SQLite file each, and what they are given to do.
+//!
+//! SQLite is called, not sent to: a call takes microseconds, or blocks on a disk. So it has threads of its own, and whoever
+//! asks gives them all that belongs together and is woken once, when it is done ([ADR 22](../../../docs/adr)).
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::error::driver_error;
+
+/// A thread that has had nothing to do for so long ends, and gives back what its connection holds, if it isn't the last.
+const IDLE: Duration = Duration::from_mins(1);
+
+/// What a thread is to do with its connection, or with the reason for which it has none.
+type Job = Box<dyn FnOnce(sqlx::Result<&mut Connection>) + Send>;
+
+/// How connections are opened.
+#[derive(Debug, Clone)]
+pub(super) struct Opening {
+    pub(super) file: PathBuf,
+    /// What each is told first.
+    pub(super) setup: String,
+    /// How many statements each keeps prepared.
+    pub(super) statements: usize,
+}
+
+/// Threads that do the same kind of thing. They end when it is dropped.
+#[derive(Debug)]
+pub(super) struct Lane(Arc<Shared>);
+
+struct Shared {
+    name: &'static str,
+    /// So many threads at most.
+    most: usize,
+    opening: Opening,
+    queue: Mutex<Queue>,
+    work: Condvar,
+    ended: CancellationToken,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    threads: usize,
+    /// How many of them wait for something to do.
+    idle: usize,
+    closed: bool,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Lane {
+    pub(super) fn new(name: &'static str, most: usize, opening: Opening) -> Self {
+        Self(Arc::new(Shared {
+            name,
+            most: most.max(1),
+            opening,
+            queue: Mutex::default(),
+            work: Condvar::new(),
+            ended: CancellationToken::new(),
+        }))
+    }
+
+    /// Has something done, and waits for what comes of it. If nobody waits any more when its turn comes it isn't done.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> sqlx::Result<T> + Send + 'static,
+    ) -> sqlx::Result<T> {
+        let (answer, answered) = oneshot::channel();
+        self.give(Box::new(move |connection| {
+            if !answer.is_closed() {
+                // Nobody may wait by now: then what came of it matters to nobody.
+                let _ = answer.send(connection.and_then(work));
+            }
+        }))?;
+        answered.await.map_err(|_| sqlx::Error::WorkerCrashed)?
+    }
+
+    /// Has something done, whether or not anybody waits for it.
+    pub(super) fn give(&self, job: Job) -> sqlx::Result<()> {
+        let mut queue = self.0.lock();
+        if queue.closed {
+            return Err(sqlx::Error::PoolClosed);
+        }
+        queue.jobs.push_back(job);
+        if queue.jobs.len() > queue.idle && queue.threads < self.0.most {
+            let shared = self.0.clone();
+            let thread = std::thread::Builder::new().name(self.0.name.to_owned());
+            match thread.spawn(move || shared.work()) {
+                Ok(_) => queue.threads += 1,
+                // Those that there are will come to it.
+                Err(_) if queue.threads > 0 => {}
+                Err(error) => {
+                    queue.jobs.pop_back();
+                    return Err(error.into());
+                }
+            }
+        }
+        drop(queue);
+        self.0.work.notify_one();
+        Ok(())
+    }
+
+    /// Takes nothing more, and waits until all that it has is done and its connections are closed.
+    pub(super) async fn close(&self) {
+        self.0.close();
+        self.0.ended.cancelled().await;
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Nothing that may panic runs under the lock.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self) {
+        let mut queue = self.lock();
+        queue.closed = true;
+        if queue.threads == 0 {
+            self.ended.cancel();
+        }
+        drop(queue);
+        self.work.notify_all();
+    }
+
+    /// A thread's life.
+    fn work(self: Arc<Self>) {
+        let alive = Alive(self);
+        let shared = &alive.0;
+        let mut connection = None;
+        while let Some(job) = shared.next() {
+            if connection.is_none() {
+                match shared.opening.open() {
+                    Ok(open) => connection = Some(open),
+                    Err(error) => {
+                        job(Err(driver_error(error)));
+                        continue;
+                    }
+                }
+            }
+            if let Some(connection) = &mut connection {
+                job(Ok(connection));
+            }
+        }
+        // Closed before the thread counts as ended.
+        drop(connection);
+    }
+
+    /// Waits for the next job; `None` if there is no more for this thread.
+    fn next(&self) -> Option<Job> {
+        let mut queue = self.lock();
+        loop {
+            if let Some(job) = queue.jobs.pop_front() {
+                return Some(job);
+            }
+            if queue.closed {
+                return None;
+            }
+            queue.idle += 1;
+            let waited = self.work.wait_timeout(queue, IDLE);
+            let (woken, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            queue = woken;
+            queue.idle -= 1;
+            if waited.timed_out() && queue.jobs.is_empty() && queue.threads > 1 {
+                return None;
+            }
+        }
+    }
+}
+
+/// Says that a thread has ended, also if what it did has panicked: the next job gets another.
+struct Alive(Arc<Shared>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        let mut queue = self.0.lock();
+        queue.threads -= 1;
+        if queue.closed && queue.threads == 0 {
+            self.0.ended.cancel();
+        }
+    }
+}
+
+impl Opening {
+    fn open(&self) -> rusqlite::Result<Connection> {
+        // A connection belongs to one thread, so SQLite need not lock it.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.file, flags)?;
+        connection.execute_batch(&self.setup)?;
+        connection.set_prepared_statement_cache_capacity(self.statements);
+        Ok(connection)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    fn lane(folder: &tempfile::TempDir, most: usize) -> Lane {
+        let file = folder.path().join("lane.db");
+        drop(Connection::open(&file).unwrap());
+        let opening = Opening {
+            file,
+            setup: "PRAGMA busy_timeout = 1000;".to_owned(),
+            statements: 10,
+        };
+        Lane::new("lane", most, opening)
+    }
+
+    async fn one(lane: &Lane) -> sqlx::Result<i64> {
+        let ask = |connection: &mut Connection| {
+            let one = connection.query_row("SELECT 1", [], |row| row.get(0));
+            one.map_err(driver_error)
+        };
+        lane.run(ask).await
+    }
+
+    #[tokio::test]
+    async fn as_many_run_at_once_as_there_may_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let lane = lane(&folder, 3);
+        let all = Arc::new(Barrier::new(3));
+        // Each waits for the others.
+        let meet = || {
+            let all = all.clone();
+            lane.run(move |_| Ok(all.wait().is_leader()))
+        };
+        let (a, b, c) = tokio::join!(meet(), meet(), meet());
+        let leaders = [a, b, c].map(Result::unwrap);
+        assert_eq!(leaders.iter().filter(|leads| **leads).count(), 1);
+        assert_eq!(lane.0.lock().threads, 3);
+    }
+
+    #[tokio::test]
+    async fn what_was_given_is_done_before_it_ends_and_nothing_after() {
+        let folder = tempfile::tempdir().unwrap();
+        let lane = lane(&folder, 1);
+        let (done, is_done) = oneshot::channel();
+        lane.give(Box::new(move |connection| {
+            done.send(connection.is_ok()).unwrap();
+        }))
+        .unwrap();
+        lane.close().await;
+        assert_eq!(is_done.await, Ok(true));
+        assert!(matches!(one(&lane).await, Err(sqlx::Error::PoolClosed)));
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_one_thread_and_the_next_job_has_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let lane = lane(&folder, 1);
+        let broken = lane.run(|_| -> sqlx::Result<()> { panic!("on purpose") });
+        assert!(matches!(broken.await, Err(sqlx::Error::WorkerCrashed)));
+        assert_eq!(one(&lane).await.unwrap(), 1);
+        lane.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_opened_is_an_error_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut opening = lane(&folder, 1).0.opening.clone();
+        opening.file = folder.path().join("no").join("such.db");
+        let lane = Lane::new("lane", 1, opening);
+        for _ in 0..2 {
+            assert!(matches!(one(&lane).await, Err(sqlx::Error::Database(_))));
+        }
+    }
+}
