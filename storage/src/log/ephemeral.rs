@@ -182,10 +182,9 @@ impl Ephemeral {
             room.typing.retain(|user, typist| {
                 let slack = if typist.ours { Duration::ZERO } else { SLACK };
                 let stays = typist.until + slack > now;
-                if !stays && typist.ours {
+                if !stays {
+                    // Also of others' typists: who hears how far this process is has heard this.
                     ended = Some(self.positions.tell(|| said(*no, user, None)));
-                } else if !stays {
-                    ended = Some(self.positions.next());
                 }
                 stays
             });
@@ -256,7 +255,8 @@ impl Inner {
         let known = state.typing.get(user).map(|typist| typist.position);
         // What was said later stands, whichever came first.
         let stands = known.is_some_and(|known| known > position);
-        let changed = !stands && state.would_change(user, until.is_some());
+        // That somebody has stopped is news also where nobody knew of them: who reads here may have heard elsewhere that they type.
+        let changed = !stands && (until.is_none() || state.would_change(user, true));
         if !stands {
             state.set(user, until, (position, false));
         }

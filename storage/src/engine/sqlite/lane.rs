@@ -1,12 +1,13 @@
 //! Threads that have a connection to an SQLite file each, and what they are given to do.
 //!
 //! SQLite is called, not sent to: a call takes microseconds, or blocks on a disk. So it has threads of its own, and whoever
-//! asks gives them all that belongs together and is woken once, when it is done ([ADR 22](../../../docs/adr)).
+//! asks gives them all that belongs together and is woken once, when it is done (ADR 23).
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
@@ -40,7 +41,6 @@ struct Shared {
     most: usize,
     opening: Opening,
     queue: Mutex<Queue>,
-    work: Condvar,
     ended: CancellationToken,
 }
 
@@ -48,8 +48,9 @@ struct Shared {
 struct Queue {
     jobs: VecDeque<Job>,
     threads: usize,
-    /// How many of them wait for something to do.
-    idle: usize,
+    /// Those of them that wait for something to do. The last to come is the first to go: what it has read it may still hold,
+    /// and the others end if they aren't needed.
+    idle: Vec<Thread>,
     closed: bool,
 }
 
@@ -68,7 +69,6 @@ impl Lane {
             most: most.max(1),
             opening,
             queue: Mutex::default(),
-            work: Condvar::new(),
             ended: CancellationToken::new(),
         }))
     }
@@ -95,9 +95,11 @@ impl Lane {
             return Err(sqlx::Error::PoolClosed);
         }
         queue.jobs.push_back(job);
-        if queue.jobs.len() > queue.idle && queue.threads < self.0.most {
+        if let Some(waiting) = queue.idle.pop() {
+            waiting.unpark();
+        } else if queue.threads < self.0.most {
             let shared = self.0.clone();
-            let thread = std::thread::Builder::new().name(self.0.name.to_owned());
+            let thread = thread::Builder::new().name(self.0.name.to_owned());
             match thread.spawn(move || shared.work()) {
                 Ok(_) => queue.threads += 1,
                 // Those that there are will come to it.
@@ -108,8 +110,6 @@ impl Lane {
                 }
             }
         }
-        drop(queue);
-        self.0.work.notify_one();
         Ok(())
     }
 
@@ -138,8 +138,7 @@ impl Shared {
         if queue.threads == 0 {
             self.ended.cancel();
         }
-        drop(queue);
-        self.work.notify_all();
+        queue.idle.drain(..).for_each(|waiting| waiting.unpark());
     }
 
     /// A thread's life.
@@ -175,12 +174,15 @@ impl Shared {
             if queue.closed {
                 return None;
             }
-            queue.idle += 1;
-            let waited = self.work.wait_timeout(queue, IDLE);
-            let (woken, waited) = waited.unwrap_or_else(PoisonError::into_inner);
-            queue = woken;
-            queue.idle -= 1;
-            if waited.timed_out() && queue.jobs.is_empty() && queue.threads > 1 {
+            let this = thread::current();
+            let since = Instant::now();
+            queue.idle.push(this.clone());
+            drop(queue);
+            thread::park_timeout(IDLE);
+            queue = self.lock();
+            // Still there if nobody has called it.
+            queue.idle.retain(|waiting| waiting.id() != this.id());
+            if since.elapsed() >= IDLE && queue.jobs.is_empty() && queue.threads > 1 {
                 return None;
             }
         }

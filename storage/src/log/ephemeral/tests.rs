@@ -103,3 +103,34 @@ fn what_a_process_said_that_is_gone_is_told_once_at_most() {
     assert_eq!(here.heard().of(one), 106);
     assert!(here.changed(&[ROOM], &here.heard()).is_empty());
 }
+
+/// A process ends, at which somebody had begun to type. Another, that has just come, never heard of them: a reader whom the
+/// third had told that they type, and who comes to the new one first, is told the end there.
+#[test]
+fn the_end_of_typing_is_told_where_nobody_knew_of_it() {
+    let clock = Clock::manual(0);
+    let (gone, third, new) = (ProcessId(1), ProcessId(2), ProcessId(3));
+    let at_third = Positions::new(third, 5);
+    let there = Ephemeral::new(clock.clone(), at_third.clone());
+    assert!(hears(&there, gone, 105, true));
+    let told = there.heard();
+    let here = Ephemeral::new(clock.clone(), Positions::new(new, 7));
+    here.hear(third, &[], told.of(third));
+    there.hear(new, &[], 7);
+
+    clock.advance(Duration::from_secs(35));
+    assert_eq!(there.expire(), [ROOM]);
+    // What it has said since, and how far it is.
+    let parcel = at_third.outbox().take(|| at_third.head());
+    let upto = parcel.upto;
+    let said = parcel.said.into_keys().map(|at| (at, alice_types(false)));
+    let (changed, _) = here.hear(third, &said.collect::<Vec<_>>(), upto);
+    assert_eq!(changed, [ROOM]);
+    let reader = told.after(&Heard::only(new, 7));
+    assert_eq!(here.changed(&[ROOM], &reader), [ROOM]);
+    assert!(here.typing(ROOM).1.is_empty());
+    // And once.
+    let next = here.heard().after(&reader);
+    assert!(here.changed(&[ROOM], &next).is_empty());
+    assert!(there.changed(&[ROOM], &next).is_empty());
+}
