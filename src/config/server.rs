@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use rhizome_protocol::RoomRules;
+use rhizome_storage::Options;
 use ruma::{OwnedServerName, RoomVersionId, server_name};
 use serde::Deserialize;
 
 use super::Problems;
-use super::units::{Span, de_server_name};
+use super::units::{Size, Span, de_server_name};
 
 /// Who this server is and where its files lie.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -22,12 +23,17 @@ pub struct Server {
     pub signing_key_path: Option<PathBuf>,
     /// The version of rooms whose creator asks for none.
     pub default_room_version: RoomVersionId,
+    /// How much memory the process is to take, about.
+    pub memory: Size,
     /// Devices that nobody has used for so long are logged out and deleted. Default: never.
     pub expire_devices_after: Option<Span>,
 }
 
 /// The shortest time after which devices may be deleted: people go on holiday.
 const SHORTEST_EXPIRY: Span = Span::secs(7 * 24 * 60 * 60);
+
+/// With less, what one request needs wouldn't be there for the next.
+const LEAST_MEMORY: Size = Size::mib(32);
 
 impl Default for Server {
     fn default() -> Self {
@@ -36,6 +42,7 @@ impl Default for Server {
             data_dir: PathBuf::from("rhizome-data"),
             signing_key_path: None,
             default_room_version: RoomVersionId::V12,
+            memory: Size(Options::MEMORY as u64),
             expire_devices_after: None,
         }
     }
@@ -59,6 +66,16 @@ impl Server {
                     self.default_room_version
                 ),
                 format!("choose one of {} (12 is the default)", known.join(", ")),
+            );
+        }
+        if self.memory.0 < LEAST_MEMORY.0 {
+            problems.add(
+                "server.memory",
+                "that is less than the server needs to remember what it does".to_owned(),
+                format!(
+                    "choose {} MiB or more; 256 MiB is the default",
+                    LEAST_MEMORY.0 >> 20
+                ),
             );
         }
         if let Some(span) = self.expire_devices_after

@@ -361,6 +361,7 @@ async fn reserve_names(app: &client_api::App) -> anyhow::Result<()> {
 pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
     let mut options = Options::new(config.database.url(&config.server.data_dir));
     options.max_connections = config.database.max_connections;
+    options.memory = usize::try_from(config.server.memory.0).unwrap_or(usize::MAX);
     options.crash_point = config.crash_point;
     options.outside_interval = Some(OUTSIDE_INTERVAL);
     options.presence = PresenceOptions {

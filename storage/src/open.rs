@@ -1,5 +1,6 @@
 //! Opening and closing a store, and the tasks of its own.
 
+use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -27,44 +28,53 @@ use crate::log::{Log, bus};
 use crate::{Caches, Core, Dialect, Error, OpenError, Store, random};
 
 impl Caches {
-    fn new(events: usize) -> Self {
+    /// Shares of half of `memory`, in bytes; each cache counts in what its values are made of, of which it is said how large one is.
+    fn new(memory: usize) -> Self {
+        fn share<K: Hash + Eq + Clone, V: Clone>(bytes: usize, each: usize) -> Cache<K, V> {
+            Cache::new((bytes / each).max(1))
+        }
+        let (large, middle, small) = (memory / 32, memory / 64, memory / 256);
         Self {
-            events: Cache::new(events),
-            event_ids: Cache::new(events * 2),
-            rooms: Cache::new(10_000),
-            room_ids: Cache::new(20_000),
-            room_names: Cache::new(20_000),
-            users: Cache::new(50_000),
-            user_names: Cache::new(50_000),
-            servers: Cache::new(20_000),
-            server_names: Cache::new(20_000),
-            keys: Cache::new(100_000),
-            key_names: Cache::new(100_000),
+            // In bytes, as events are.
+            events: share(memory / 8, 1),
+            event_ids: share(middle, NAMED),
+            rooms: share(small, 500),
+            room_ids: share(small, NAMED),
+            room_names: share(small, NAMED),
+            users: share(middle, NAMED),
+            user_names: share(middle, NAMED),
+            servers: share(small, NAMED),
+            server_names: share(small, NAMED),
+            keys: share(middle, NAMED),
+            key_names: share(middle, NAMED),
             // In nodes.
-            snapshots: Cache::new(200_000),
+            snapshots: share(large, 300),
             pending: Mutex::default(),
             // In rows.
-            memberships: Cache::new(100_000),
-            joined_servers: Cache::new(100_000),
+            memberships: share(middle, 80),
             // In names.
-            sets: Cache::new(100_000),
-            auth: Cache::new(100_000),
-            gapless: Cache::new(events),
+            joined_servers: share(small, 60),
+            sets: share(small, 60),
+            auth: share(middle, 150),
+            gapless: share(small, 80),
             // In kibibytes.
-            summaries: Cache::new(32_768),
+            summaries: share(large, 1_024),
             summary_keys: OnceCell::new(),
             erasures: Mutex::default(),
             blocks: Mutex::default(),
             delivery: Mutex::default(),
             // In devices.
-            key_counts: Cache::new(100_000),
+            key_counts: share(middle, 150),
             // In quarters of a KiB.
-            notifying: Cache::new(100_000),
+            notifying: share(middle, 256),
             // In threads and who follows them.
-            followers: Cache::new(100_000),
+            followers: share(small, 60),
         }
     }
 }
+
+/// What a name and its number take.
+const NAMED: usize = 160;
 
 impl Store {
     /// Opens the database, brings its schema up to date and starts the store's own tasks (the commit
@@ -87,11 +97,11 @@ impl Store {
             epoch: Mutex::new(epoch),
             counters: Counters::default(),
             blocks: Blocks::default(),
-            tail: Tail::new(head, options.tail_entries, options.tail_bytes),
+            tail: Tail::new(head, options.tail_entries, options.memory / 8),
             positions: positions.clone(),
             ephemeral: Ephemeral::new(options.clock.clone(), positions.clone()),
             presence: Arc::new(Presence::new(options.clock.clone(), positions)),
-            caches: Caches::new(options.cached_events),
+            caches: Caches::new(options.memory),
             groups_done: AtomicU64::new(0),
             unwritable: AtomicBool::new(false),
             haste: commit::Haste::default(),

@@ -38,7 +38,7 @@ static TEMPLATE: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let filling = async {
             let url = format!("sqlite:{}?mode=rwc", file.display());
             let mut connection = connect(&url).await;
-            let setup = Dialect::Sqlite.setup(false);
+            let setup = Dialect::Sqlite.setup(false, Options::MEMORY);
             let setup = connection.execute(sqlx::raw_sql(AssertSqlSafe(setup)));
             setup.await.expect("the statements are valid");
             let filled = migrate::fill(&mut connection, Dialect::Sqlite);

@@ -223,7 +223,7 @@ async fn a_long_absence_is_not_read_as_a_whole() {
     for database in TestDatabase::both().await {
         let options = Options {
             tail_entries: 5,
-            cached_events: 20,
+            memory: 64 << 10,
             ..database.options()
         };
         let store = Store::open(options).await.unwrap();

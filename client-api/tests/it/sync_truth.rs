@@ -24,7 +24,7 @@ async fn the_same_when_the_log_has_left_memory() {
     for database in TestDatabase::both().await {
         let options = Options {
             tail_entries: 5,
-            cached_events: 20,
+            memory: 64 << 10,
             ..database.options()
         };
         let store = Store::open(options).await.unwrap();

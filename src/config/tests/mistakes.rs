@@ -46,6 +46,12 @@ pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "choose one of 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12",
     ),
     (
+        "[server]\nmemory = \"1 MiB\"\n",
+        "rhizome.toml:2: server.memory",
+        "less than the server needs",
+        "choose 32 MiB or more",
+    ),
+    (
         "[server]\nexpire_devices_after = \"1h\"\n",
         "rhizome.toml:2: server.expire_devices_after",
         "while their people are away",

@@ -1,60 +1,82 @@
-//! A bounded map that forgets what was not used lately.
+//! A bounded map that forgets what wasn't used lately, or only once.
 
-use std::borrow::Borrow;
-use std::collections::HashMap;
-use std::hash::Hash;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::hash::{Hash, RandomState};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
-/// A bounded map. Two generations: what is used moves to the young one; when that is full, the old one is dropped
-/// and the young one becomes old. Constant time, and close enough to least-recently-used.
+use quick_cache::sync::{Cache as Inner, DefaultLifecycle};
+use quick_cache::{Equivalent, OptionsBuilder, Weighter};
+
+/// A bounded map. What is used again and again stays, also if much passes through that is used once, as when somebody reads
+/// a room's whole history.
 #[derive(Debug)]
 pub struct Cache<K, V> {
-    capacity: usize,
-    inner: Mutex<Generations<K, V>>,
+    inner: Inner<K, Weighed<V>, ByWeight, RandomState>,
+    /// How often something was removed: what was read before that may be stale.
+    removals: RwLock<u64>,
 }
 
-#[derive(Debug)]
-struct Generations<K, V> {
-    young: HashMap<K, (V, usize)>,
-    old: HashMap<K, (V, usize)>,
-    weight: usize,
-    /// How often something was removed: what was read before that may be stale.
-    removals: u64,
+#[derive(Debug, Clone)]
+struct Weighed<V> {
+    value: V,
+    weight: u64,
+}
+
+#[derive(Debug, Clone)]
+struct ByWeight;
+
+impl<K, V> Weighter<K, Weighed<V>> for ByWeight {
+    fn weight(&self, _: &K, held: &Weighed<V>) -> u64 {
+        held.weight
+    }
+}
+
+/// What has no weight would stay for ever.
+fn weighed<V>(value: V, weight: usize) -> Weighed<V> {
+    let weight = u64::try_from(weight.max(1)).unwrap_or(u64::MAX);
+    Weighed { value, weight }
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
-    /// Holds entries of at most about `capacity` in weight (both generations together).
+    /// Holds entries of at most `capacity` in weight. What weighs more alone isn't kept.
     pub fn new(capacity: usize) -> Self {
+        // In one piece, so that a heavy entry finds its place. The number of entries is a guess, for what is remembered of
+        // those that went.
+        let mut options = OptionsBuilder::new();
+        options.shards(1).weight_capacity(capacity as u64);
+        options.estimated_items_capacity(capacity.min(MOST_REMEMBERED));
+        let lifecycle = DefaultLifecycle::default();
+        let options = options
+            .build()
+            .unwrap_or_else(|_| unreachable!("both are given"));
         Self {
-            capacity: capacity / 2,
-            inner: Mutex::new(Generations {
-                young: HashMap::new(),
-                old: HashMap::new(),
-                weight: 0,
-                removals: 0,
-            }),
+            inner: Inner::with_options(options, ByWeight, RandomState::new(), lifecycle),
+            removals: RwLock::default(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Generations<K, V>> {
-        // What user code runs under the lock only looks at values, so the maps are whole even after a panic.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Nothing is removed while this is held.
+    fn removals(&self) -> RwLockReadGuard<'_, u64> {
+        self.removals.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes something: what was read before it isn't put there any more.
+    fn removing(&self, remove: impl FnOnce(&Inner<K, Weighed<V>, ByWeight, RandomState>)) {
+        let removals = self.removals.write();
+        *removals.unwrap_or_else(PoisonError::into_inner) += 1;
+        remove(&self.inner);
     }
 
     /// The value of a key, which counts as used by that.
     pub fn get<Q>(&self, key: &Q) -> Option<V>
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.lock().get(self.capacity, key)
+        Some(self.inner.get(key)?.value)
     }
 
-    /// The same of many at once, in their order.
+    /// The same of many, in their order.
     pub fn get_all(&self, keys: &[K]) -> Vec<Option<V>> {
-        let mut inner = self.lock();
-        let mut get = |key| inner.get(self.capacity, key);
-        keys.iter().map(&mut get).collect()
+        keys.iter().map(|key| self.get(key)).collect()
     }
 
     /// Puts a value there, of weight 1.
@@ -64,113 +86,63 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
 
     /// Puts a value there that takes as much room as `weight` others.
     pub fn insert_weighing(&self, key: K, value: V, weight: usize) {
-        let mut inner = self.lock();
-        inner.old.remove(&key);
-        inner.put(self.capacity, key, value, weight);
+        self.inner.insert(key, weighed(value, weight));
     }
 
     /// Puts `value` there unless the key has one already; gives the one that is there now.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "as whoever puts something there has it"
+    )]
     pub fn get_or_insert(&self, key: K, value: V, weight: usize) -> V {
-        let mut inner = self.lock();
-        let found = inner.young.get(&key).or_else(|| inner.old.get(&key));
-        if let Some((found, _)) = found {
-            return found.clone();
-        }
-        inner.put(self.capacity, key, value.clone(), weight);
-        value
+        let new = || Ok::<_, std::convert::Infallible>(weighed(value, weight));
+        let Ok(held) = self.inner.get_or_insert_with(&key, new);
+        held.value
     }
 
     /// A moment to give to [`Cache::insert_since`]: take it before the value is read.
     pub fn moment(&self) -> u64 {
-        self.lock().removals
+        *self.removals()
     }
 
     /// Puts there what was read after `moment`, unless anything was removed since (the value may be
     /// older than what made the removal necessary) or the key has a value.
     pub fn insert_since(&self, moment: u64, key: K, value: V, weight: usize) {
-        let mut inner = self.lock();
-        if inner.removals == moment
-            && !inner.young.contains_key(&key)
-            && !inner.old.contains_key(&key)
-        {
-            inner.put(self.capacity, key, value, weight);
+        let removals = self.removals();
+        if *removals == moment {
+            self.get_or_insert(key, value, weight);
         }
     }
 
     /// The same, in place of a value that the key may have.
     pub fn replace_since(&self, moment: u64, key: K, value: V, weight: usize) {
-        let mut inner = self.lock();
-        if inner.removals == moment {
-            inner.old.remove(&key);
-            inner.put(self.capacity, key, value, weight);
+        let removals = self.removals();
+        if *removals == moment {
+            self.insert_weighing(key, value, weight);
         }
     }
 
     /// Takes a value out.
     pub fn remove<Q>(&self, key: &Q)
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
-        let mut inner = self.lock();
-        inner.removals += 1;
-        if let Some((_, weight)) = inner.young.remove(key) {
-            inner.weight -= weight;
-        }
-        inner.old.remove(key);
+        self.removing(|inner| drop(inner.remove(key)));
     }
 
     /// Takes out all values that `leave` names; to look at them takes time.
     pub fn remove_where(&self, leave: impl Fn(&V) -> bool) {
-        let mut inner = self.lock();
-        inner.removals += 1;
-        let Generations {
-            young, old, weight, ..
-        } = &mut *inner;
-        young.retain(|_, (value, of_it)| {
-            let stays = !leave(value);
-            *weight -= if stays { 0 } else { *of_it };
-            stays
-        });
-        old.retain(|_, (value, _)| !leave(value));
+        self.removing(|inner| inner.retain(|_, held| !leave(&held.value)));
     }
 
     /// Takes everything out.
     pub fn clear(&self) {
-        let mut inner = self.lock();
-        inner.removals += 1;
-        inner.young.clear();
-        inner.old.clear();
-        inner.weight = 0;
+        self.removing(Inner::clear);
     }
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Generations<K, V> {
-    fn get<Q>(&mut self, capacity: usize, key: &Q) -> Option<V>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        if let Some((value, _)) = self.young.get(key) {
-            return Some(value.clone());
-        }
-        let (key, (value, weight)) = self.old.remove_entry(key)?;
-        let found = value.clone();
-        self.put(capacity, key, value, weight);
-        Some(found)
-    }
-
-    fn put(&mut self, capacity: usize, key: K, value: V, weight: usize) {
-        if self.weight + weight > capacity && !self.young.is_empty() {
-            self.old = std::mem::take(&mut self.young);
-            self.weight = 0;
-        }
-        if let Some((_, before)) = self.young.insert(key, (value, weight)) {
-            self.weight -= before;
-        }
-        self.weight += weight;
-    }
-}
+/// Of so many entries at most that went it is remembered that they were there.
+const MOST_REMEMBERED: usize = 50_000;
 
 #[cfg(test)]
 mod tests {
@@ -180,16 +152,30 @@ mod tests {
     fn it_stays_bounded_and_keeps_what_is_used() {
         let cache = Cache::new(10);
         cache.insert(0, "kept");
-        for n in 1..100 {
+        for n in 1..1_000 {
             cache.insert(n, "passing");
             assert_eq!(cache.get(&0), Some("kept"));
         }
         assert_eq!(
-            cache.get_all(&[0, 1, 99]),
+            cache.get_all(&[0, 1, 999]),
             [Some("kept"), None, Some("passing")]
         );
-        let held = (0..100).filter(|n| cache.get(n).is_some()).count();
+        let held = (0..1_000).filter(|n| cache.get(n).is_some()).count();
         assert!(held <= 10, "{held} entries are held");
+    }
+
+    #[test]
+    fn much_that_is_used_once_does_not_push_out_what_is_used_often() {
+        let cache = Cache::new(100);
+        for n in 0..50 {
+            cache.insert(n, ());
+            assert!(cache.get(&n).is_some() && cache.get(&n).is_some());
+        }
+        for n in 1_000..100_000 {
+            cache.insert(n, ());
+        }
+        let stayed = (0..50).filter(|n| cache.get(n).is_some()).count();
+        assert!(stayed > 40, "{stayed} of 50 are left");
     }
 
     #[test]
@@ -204,8 +190,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_named_goes_from_both_generations() {
-        let cache = Cache::new(6);
+    fn what_is_named_goes() {
+        let cache = Cache::new(100);
         for n in 0..5 {
             cache.insert_weighing(n, n, 1);
         }
@@ -218,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_are_given_back() {
+    fn heavy_entries_take_the_place_of_light_ones_and_leave_it_again() {
         let cache = Cache::new(20);
         for _ in 0..100 {
             cache.insert_weighing(1, (), 9);
@@ -228,7 +214,10 @@ mod tests {
         }
         cache.insert_weighing(2, (), 9);
         assert!(cache.get(&2).is_some());
-        cache.insert_weighing(2, (), 9);
-        assert!(cache.get(&1).is_none());
+        cache.insert_weighing(3, (), 19);
+        let held = [2, 3].map(|key| cache.get(&key).is_some());
+        assert_ne!(held, [true, true], "both weigh more than there is room for");
+        cache.insert_weighing(4, (), 21);
+        assert!(cache.get(&4).is_none());
     }
 }

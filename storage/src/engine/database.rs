@@ -41,7 +41,7 @@ impl Database {
     /// Opens a database and brings its schema up to date.
     pub(crate) async fn open(options: &Options, dialect: Dialect) -> Result<Self, OpenError> {
         sqlx::any::install_default_drivers();
-        let setup = dialect.setup(options.is_durable());
+        let setup = dialect.setup(options.is_durable(), options.memory);
         let writers = dialect.writers(options.max_connections);
         let readers = options.max_connections.saturating_sub(writers + COMMITTERS);
         let readers = readers.max(2);
@@ -58,7 +58,12 @@ impl Database {
                 pool.close().await;
                 migrated?;
                 let named = SqliteConnectOptions::from_str(&url)?;
-                let sqlite = Sqlite::new(named.get_filename(), &setup, readers);
+                let sqlite = Sqlite::new(
+                    named.get_filename(),
+                    &setup,
+                    &Dialect::setup_writing(options.memory),
+                    readers,
+                );
                 Ok(Self::Sqlite(sqlite))
             }
             Dialect::Postgres => {

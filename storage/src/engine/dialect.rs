@@ -135,14 +135,15 @@ impl Dialect {
         text.replace("ROW_ID", row_id).replace("BYTES", bytes)
     }
 
-    /// What each new connection is told.
-    pub(crate) fn setup(self, durable: bool) -> String {
+    /// What each new connection is told. `memory`: how many bytes the process is to take.
+    pub(crate) fn setup(self, durable: bool, memory: usize) -> String {
         match self {
             Self::Sqlite => format!(
                 "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = {}; \
-                 PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8000; \
-                 PRAGMA mmap_size = 268435456; PRAGMA wal_autocheckpoint = 2000;",
-                if durable { "FULL" } else { "OFF" }
+                 PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{}; \
+                 PRAGMA mmap_size = {memory}; PRAGMA wal_autocheckpoint = 2000;",
+                if durable { "FULL" } else { "OFF" },
+                kibibytes(memory / 128),
             ),
             Self::Postgres => format!(
                 "SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '15s'; \
@@ -151,6 +152,11 @@ impl Dialect {
                 if durable { "on" } else { "off" }
             ),
         }
+    }
+
+    /// What SQLite's connection that writes is told besides: it finds less in what is mapped.
+    pub(crate) fn setup_writing(memory: usize) -> String {
+        format!("PRAGMA cache_size = -{};", kibibytes(memory / 32))
     }
 
     /// What the connection of the commit queue is told besides. All that it asks for goes by keys: PostgreSQL guesses
@@ -196,6 +202,11 @@ impl Dialect {
     pub(crate) fn survives_commit_error(self) -> bool {
         self == Self::Postgres
     }
+}
+
+/// For SQLite's pages; fewer than a few no statement can do with.
+fn kibibytes(bytes: usize) -> usize {
+    (bytes / 1_024).max(64)
 }
 
 /// A word of the table above, with what stands in its brackets.

@@ -20,12 +20,11 @@ pub struct Options {
     /// How often a database that one server has to itself is asked what the operator's commands have written beside it;
     /// `None`: never. No request asks for it.
     pub outside_interval: Option<Duration>,
-    /// How many events the caches hold besides the log's tail.
-    pub cached_events: usize,
+    /// How many bytes the process is to take, about: caches and the log's tail have half of it together, SQLite's pages a
+    /// quarter or so.
+    pub memory: usize,
     /// How many of the log's last entries stay in memory.
     pub tail_entries: usize,
-    /// How many bytes these may have together.
-    pub tail_bytes: usize,
     /// How many write sets one transaction takes at most.
     pub group_limit: usize,
     /// Who is there.
@@ -41,6 +40,9 @@ pub struct Options {
 }
 
 impl Options {
+    /// What [`Options::memory`] is if nobody says otherwise.
+    pub const MEMORY: usize = 256 << 20;
+
     /// The defaults with this URL.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
@@ -49,9 +51,8 @@ impl Options {
             clock: Clock::system(),
             poll_interval: None,
             outside_interval: None,
-            cached_events: 20_000,
+            memory: Self::MEMORY,
             tail_entries: 20_000,
-            tail_bytes: 64 << 20,
             group_limit: 256,
             presence: PresenceOptions::default(),
             #[cfg(any(test, feature = "testing"))]

@@ -54,9 +54,8 @@ impl LiveEvent {
         Audience::Room(self.room)
     }
 
-    /// Its JSON, the parsed content, and the client form.
     pub(crate) fn weight(&self) -> usize {
-        500 + 3 * self.event.pdu.json().len()
+        self.event.weight()
     }
 }
 

@@ -293,7 +293,10 @@ impl Store {
 
     pub(crate) fn remember_event(&self, event: &Arc<StoredEvent>) {
         let caches = &self.core.caches;
-        caches.events.insert(event.no, event.clone());
+        let weight = event.weight();
+        caches
+            .events
+            .insert_weighing(event.no, event.clone(), weight);
         caches
             .event_ids
             .insert(event.pdu.event_id().to_owned(), event.no);
@@ -334,7 +337,8 @@ impl Store {
         caches
             .event_ids
             .insert(event.pdu.event_id().to_owned(), event.no);
-        Ok(caches.events.get_or_insert(event.no, event, 1))
+        let weight = event.weight();
+        Ok(caches.events.get_or_insert(event.no, event, weight))
     }
 }
 

@@ -67,6 +67,11 @@ pub struct StoredEvent {
 }
 
 impl StoredEvent {
+    /// How many bytes it takes, about: its JSON, the parsed content, and the client form.
+    pub(crate) fn weight(&self) -> usize {
+        500 + 3 * self.pdu.json().len()
+    }
+
     /// Its log position, if it has one.
     pub fn pos(&self) -> Option<Pos> {
         self.order.filter(|order| *order > 0).map(Pos)

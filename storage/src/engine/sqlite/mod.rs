@@ -39,18 +39,21 @@ struct Writer {
 }
 
 impl Sqlite {
-    /// A file that is there. `setup` is what each connection is told first.
-    pub(crate) fn new(file: &Path, setup: &str, readers: u32) -> Self {
-        let opening = |statements| Opening {
+    /// A file that is there. `setup` is what each connection is told first, `of_writer` what the one that writes is told
+    /// besides.
+    pub(crate) fn new(file: &Path, setup: &str, of_writer: &str, readers: u32) -> Self {
+        let opening = |statements, setup| Opening {
             file: file.to_owned(),
-            setup: setup.to_owned(),
+            setup,
             statements,
         };
+        let reading = opening(READ_STATEMENTS, setup.to_owned());
+        let writing = opening(WRITE_STATEMENTS, format!("{setup}{of_writer}"));
         let readers = usize::try_from(readers).unwrap_or(1);
         Self {
-            readers: Lane::new("sqlite-reads", readers, opening(READ_STATEMENTS)),
+            readers: Lane::new("sqlite-reads", readers, reading),
             writer: Arc::new(Writer {
-                lane: Lane::new("sqlite-writes", 1, opening(WRITE_STATEMENTS)),
+                lane: Lane::new("sqlite-writes", 1, writing),
                 turn: Arc::new(Semaphore::new(1)),
             }),
         }
