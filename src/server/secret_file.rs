@@ -7,6 +7,13 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
+/// Why a folder's names can't be seen onto the disk by themselves.
+const CAN_NOT: [ErrorKind; 3] = [
+    ErrorKind::PermissionDenied,
+    ErrorKind::InvalidInput,
+    ErrorKind::Unsupported,
+];
+
 /// What is in one, which is made if it isn't there. What hangs on it is lost with it: it never changes by itself.
 pub(super) fn load_or_create(
     path: &Path,
@@ -43,7 +50,12 @@ pub(super) fn create(path: &Path, content: &[u8]) -> io::Result<()> {
         let folder = path
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty());
-        fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+        match fs::File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all())
+        {
+            // Not every file system does so, and not everybody may.
+            Err(error) if CAN_NOT.contains(&error.kind()) => Ok(()),
+            done => done,
+        }
     })();
     let _ = fs::remove_file(&unfinished);
     written

@@ -31,14 +31,14 @@ impl Caches {
     /// Shares of half of `memory`, in bytes; each cache counts in what its values are made of, of which it is said how large one is.
     fn new(memory: usize) -> Self {
         fn share<K: Hash + Eq + Clone, V: Clone>(bytes: usize, each: usize) -> Cache<K, V> {
-            Cache::new((bytes / each).max(1))
+            Cache::new((bytes / each).max(LEAST))
         }
         let (large, middle, small) = (memory / 32, memory / 64, memory / 256);
         Self {
             // In bytes, as events are.
-            events: share(memory / 8, 1),
+            events: Cache::new(memory / 8),
             event_ids: share(middle, NAMED),
-            rooms: share(small, 500),
+            rooms: Cache::new((small / 500).max(1_000)),
             room_ids: share(small, NAMED),
             room_names: share(small, NAMED),
             users: share(middle, NAMED),
@@ -58,7 +58,7 @@ impl Caches {
             auth: share(middle, 150),
             gapless: share(small, 80),
             // In kibibytes.
-            summaries: share(large, 1_024),
+            summaries: Cache::new((large / 1_024).max(1_000)),
             summary_keys: OnceCell::new(),
             erasures: Mutex::default(),
             blocks: Mutex::default(),
@@ -73,6 +73,8 @@ impl Caches {
     }
 }
 
+/// A large room's members, servers and states have to fit.
+const LEAST: usize = 10_000;
 /// What a name and its number take.
 const NAMED: usize = 160;
 

@@ -172,7 +172,7 @@ fn place(file: Spooled, path: &Path, root: &Path, lasts: bool) -> io::Result<()>
     let Some(folder) = path.parent() else {
         return Err(io::ErrorKind::NotFound.into());
     };
-    if !lasts {
+    if !lasts || !folder.is_dir() {
         made(folder)?;
         for above in folder.ancestors().skip(1) {
             sync(above)?;

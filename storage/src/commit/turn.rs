@@ -122,6 +122,8 @@ pub(super) async fn give(store: &Store, mut job: Job) {
 
 /// A transaction that has the room's row. What others had done to the room is known here.
 async fn hold(store: &Store, room: RoomNo) -> Result<Tx> {
+    // Most of it before others have to wait, and before the database counts how long nothing is asked.
+    store.log().refresh().await?;
     let mut tx = store.begin_commit().await?;
     let lock = tx
         .sql("SELECT no FROM room WHERE no = $1 FOR_UPDATE")

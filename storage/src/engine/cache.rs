@@ -1,6 +1,6 @@
 //! A bounded map that forgets what wasn't used lately, or only once.
 
-use std::hash::{Hash, RandomState};
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use quick_cache::sync::{Cache as Inner, DefaultLifecycle};
@@ -11,8 +11,26 @@ use quick_cache::{Equivalent, OptionsBuilder, Weighter};
 #[derive(Debug)]
 pub struct Cache<K, V> {
     inner: Inner<K, Weighed<V>, ByWeight, RandomState>,
-    /// How often something was removed: what was read before that may be stale.
-    removals: RwLock<u64>,
+    /// When what changed: what was read before that may be stale.
+    changes: RwLock<Changes>,
+    hashes: RandomState,
+}
+
+/// So many places there are for when something changed; a place is shared by keys.
+const PLACES: usize = 256;
+
+#[derive(Debug)]
+struct Changes {
+    now: u64,
+    /// When everything may have changed.
+    all: u64,
+    last: [u64; PLACES],
+}
+
+impl Changes {
+    fn is_since(&self, moment: u64, place: usize) -> bool {
+        self.all.max(self.last[place]) > moment
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -37,33 +55,53 @@ fn weighed<V>(value: V, weight: usize) -> Weighed<V> {
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
-    /// Holds entries of at most `capacity` in weight. What weighs more alone isn't kept.
+    /// Holds entries of at most `capacity` in weight. What weighs nearly as much alone isn't kept.
     pub fn new(capacity: usize) -> Self {
         // In one piece, so that a heavy entry finds its place. The number of entries is a guess, for what is remembered of
         // those that went.
         let mut options = OptionsBuilder::new();
         options.shards(1).weight_capacity(capacity as u64);
         options.estimated_items_capacity(capacity.min(MOST_REMEMBERED));
+        // The rest is for what has just come: whoever loads many at once finds them a moment later.
+        options.hot_allocation(0.7);
         let lifecycle = DefaultLifecycle::default();
         let options = options
             .build()
             .unwrap_or_else(|_| unreachable!("both are given"));
         Self {
             inner: Inner::with_options(options, ByWeight, RandomState::new(), lifecycle),
-            removals: RwLock::default(),
+            changes: RwLock::new(Changes {
+                now: 0,
+                all: 0,
+                last: [0; PLACES],
+            }),
+            hashes: RandomState::new(),
         }
     }
 
-    /// Nothing is removed while this is held.
-    fn removals(&self) -> RwLockReadGuard<'_, u64> {
-        self.removals.read().unwrap_or_else(PoisonError::into_inner)
+    /// Nothing changes while this is held.
+    fn changes(&self) -> RwLockReadGuard<'_, Changes> {
+        self.changes.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes something: what was read before it isn't put there any more.
-    fn removing(&self, remove: impl FnOnce(&Inner<K, Weighed<V>, ByWeight, RandomState>)) {
-        let removals = self.removals.write();
-        *removals.unwrap_or_else(PoisonError::into_inner) += 1;
-        remove(&self.inner);
+    fn place<Q: Hash + ?Sized>(&self, key: &Q) -> usize {
+        usize::from(self.hashes.hash_one(key).to_le_bytes()[0])
+    }
+
+    /// Changes what a key has: what was read before isn't put there any more.
+    fn change_at(&self, place: usize, change: impl FnOnce()) {
+        let mut changes = self.changes.write().unwrap_or_else(PoisonError::into_inner);
+        changes.now += 1;
+        changes.last[place] = changes.now;
+        change();
+    }
+
+    /// The same of any number of keys.
+    fn change_all(&self, change: impl FnOnce()) {
+        let mut changes = self.changes.write().unwrap_or_else(PoisonError::into_inner);
+        changes.now += 1;
+        changes.all = changes.now;
+        change();
     }
 
     /// The value of a key, which counts as used by that.
@@ -79,14 +117,16 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         keys.iter().map(|key| self.get(key)).collect()
     }
 
-    /// Puts a value there, of weight 1.
+    /// Puts a value there, of weight 1: it is what the key has from now on, whatever somebody else has read before.
     pub fn insert(&self, key: K, value: V) {
         self.insert_weighing(key, value, 1);
     }
 
     /// Puts a value there that takes as much room as `weight` others.
     pub fn insert_weighing(&self, key: K, value: V, weight: usize) {
-        self.inner.insert(key, weighed(value, weight));
+        self.change_at(self.place(&key), || {
+            self.inner.insert(key, weighed(value, weight));
+        });
     }
 
     /// Puts `value` there unless the key has one already; gives the one that is there now.
@@ -102,23 +142,29 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
 
     /// A moment to give to [`Cache::insert_since`]: take it before the value is read.
     pub fn moment(&self) -> u64 {
-        *self.removals()
+        self.changes().now
     }
 
-    /// Puts there what was read after `moment`, unless anything was removed since (the value may be
-    /// older than what made the removal necessary) or the key has a value.
+    /// Puts there what was read after `moment`, unless the key was removed or given a value since (what was read may be
+    /// older than that) or has one.
     pub fn insert_since(&self, moment: u64, key: K, value: V, weight: usize) {
-        let removals = self.removals();
-        if *removals == moment {
-            self.get_or_insert(key, value, weight);
-        }
+        self.get_or_insert_since(moment, key, value, weight);
     }
 
-    /// The same, in place of a value that the key may have.
+    /// The same; gives the value that is there now, or what was read if there is none.
+    pub fn get_or_insert_since(&self, moment: u64, key: K, value: V, weight: usize) -> V {
+        let changes = self.changes();
+        if changes.is_since(moment, self.place(&key)) {
+            return self.get(&key).unwrap_or(value);
+        }
+        self.get_or_insert(key, value, weight)
+    }
+
+    /// Puts there what was read after `moment` in place of a value that the key may have, unless that changed since.
     pub fn replace_since(&self, moment: u64, key: K, value: V, weight: usize) {
-        let removals = self.removals();
-        if *removals == moment {
-            self.insert_weighing(key, value, weight);
+        let changes = self.changes();
+        if !changes.is_since(moment, self.place(&key)) {
+            self.inner.insert(key, weighed(value, weight));
         }
     }
 
@@ -127,17 +173,17 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.removing(|inner| drop(inner.remove(key)));
+        self.change_at(self.place(key), || drop(self.inner.remove(key)));
     }
 
     /// Takes out all values that `leave` names; to look at them takes time.
     pub fn remove_where(&self, leave: impl Fn(&V) -> bool) {
-        self.removing(|inner| inner.retain(|_, held| !leave(&held.value)));
+        self.change_all(|| self.inner.retain(|_, held| !leave(&held.value)));
     }
 
     /// Takes everything out.
     pub fn clear(&self) {
-        self.removing(Inner::clear);
+        self.change_all(|| self.inner.clear());
     }
 }
 
@@ -184,6 +230,21 @@ mod tests {
         assert_eq!(cache.get(&1), None);
         cache.insert_since(cache.moment(), 1, "fresh", 1);
         assert_eq!(cache.get(&1), Some("fresh"));
+    }
+
+    #[test]
+    fn what_was_read_before_it_was_written_is_not_kept_though_that_is_forgotten() {
+        let cache = Cache::new(10);
+        let moment = cache.moment();
+        cache.insert(1, "new");
+        assert_eq!(cache.get_or_insert_since(moment, 1, "old", 1), "new");
+        for n in 2..1_000 {
+            cache.insert(n, "passing");
+        }
+        assert_eq!(cache.get(&1), None);
+        cache.insert_since(moment, 1, "old", 1);
+        cache.replace_since(moment, 1, "old", 1);
+        assert_eq!(cache.get(&1), None);
     }
 
     #[test]

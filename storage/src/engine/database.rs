@@ -47,12 +47,10 @@ impl Database {
         let readers = readers.max(2);
         match dialect {
             Dialect::Sqlite => {
-                let url = &options.url;
-                let url = if url.contains("mode=") {
-                    url.to_owned()
-                } else {
-                    format!("{url}{}mode=rwc", if url.contains('?') { '&' } else { '?' })
-                };
+                let url = dialect.written_url(&options.url);
+                if !is_a_file(&url) {
+                    return Err(OpenError::NoFile);
+                }
                 let pool = connect(&url, dialect, 1, &setup).await?;
                 let migrated = migrate::run(&pool, dialect).await;
                 pool.close().await;
@@ -223,6 +221,12 @@ impl Transacting {
             Self::Postgres(tx) => drop(tx.rollback().await),
         }
     }
+}
+
+/// Whether all that writes to it finds the same database.
+fn is_a_file(url: &str) -> bool {
+    let is_elsewhere = ["mode=ro", "mode=memory", ":memory:", "immutable="];
+    !is_elsewhere.iter().any(|word| url.contains(word))
 }
 
 /// Waits for a beginning transaction, which begins in any case. (sqlx's PostgreSQL driver forgets of one whose beginning

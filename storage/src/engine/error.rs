@@ -67,6 +67,9 @@ pub enum OpenError {
     /// The URL names neither database.
     #[error("the database URL must begin with sqlite: or postgres://")]
     Url,
+    /// An SQLite database that isn't a file, or can't be written to.
+    #[error("the database must be a file that can be written: sqlite:/path/to/file")]
+    NoFile,
     /// The database can't be reached or opened.
     #[error("the database can't be opened: {0}")]
     Connect(String),

@@ -183,8 +183,10 @@ impl Ephemeral {
                 let slack = if typist.ours { Duration::ZERO } else { SLACK };
                 let stays = typist.until + slack > now;
                 if !stays {
-                    // Also of others' typists: who hears how far this process is has heard this.
-                    ended = Some(self.positions.tell(|| said(*no, user, None)));
+                    // Also of others' typists: who hears how far this process is has heard this. But the one that they type at
+                    // may have said meanwhile that they go on.
+                    let of = (!typist.ours).then_some(typist.position);
+                    ended = Some(self.positions.tell(|| is_over(*no, user, of)));
                 }
                 stays
             });
@@ -203,18 +205,38 @@ pub(crate) struct SaidTyping {
     pub(crate) room: RoomNo,
     user: OwnedUserId,
     for_ms: Option<u64>,
+    /// It is over for who has heard no more of it than what was said there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    of: Option<i64>,
 }
 
 /// What kind of thing that is.
 const SAID: &str = "typing";
 
 fn said(room: RoomNo, user: &UserId, timeout: Option<Duration>) -> Said {
-    let said = SaidTyping {
+    SaidTyping {
         room,
         user: user.to_owned(),
         for_ms: timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
-    };
-    Said::new(SAID, format_args!("{room} {user}"), &said)
+        of: None,
+    }
+    .to_say()
+}
+
+fn is_over(room: RoomNo, user: &UserId, of: Option<i64>) -> Said {
+    SaidTyping {
+        room,
+        user: user.to_owned(),
+        for_ms: None,
+        of,
+    }
+    .to_say()
+}
+
+impl SaidTyping {
+    fn to_say(&self) -> Said {
+        Said::new(SAID, format_args!("{} {}", self.room, self.user), self)
+    }
 }
 
 impl Room {
@@ -254,7 +276,7 @@ impl Inner {
         let state = self.rooms.entry(room).or_default();
         let known = state.typing.get(user).map(|typist| typist.position);
         // What was said later stands, whichever came first.
-        let stands = known.is_some_and(|known| known > position);
+        let stands = known.is_some_and(|known| known > said.of.unwrap_or(position).min(position));
         // That somebody has stopped is news also where nobody knew of them: who reads here may have heard elsewhere that they type.
         let changed = !stands && (until.is_none() || state.would_change(user, true));
         if !stands {

@@ -1,13 +1,14 @@
 //! Stored events.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use rhizome_protocol::{Membership, Pdu};
+use rhizome_protocol::Membership;
 use ruma::{EventId, OwnedEventId};
 
 use crate::engine::sql::{Columns as _, Query, ReadRow};
-use crate::{Error, EventNo, Result, RoomNo, Store, StoredEvent, TxnOwner};
+use crate::rooms::stored_event::event_of;
+use crate::{Error, EventNo, Result, RoomNo, Store, StoredEvent};
 
 /// Everything of events, for [`event_of`]; what follows chooses which.
 macro_rules! concat_events {
@@ -42,9 +43,10 @@ impl Store {
             }
         }
         if !left.is_empty() {
+            let moment = self.core.caches.events.moment();
             let query = self.sql(BY_IDS).texts(left.iter().map(|id| id.as_str()));
             for row in self.rows(query).await? {
-                found.push(self.read_event(&row)?);
+                found.push(self.read_event(moment, &row)?);
             }
         }
         Ok(found)
@@ -306,8 +308,10 @@ impl Store {
         if nos.is_empty() {
             return Ok(Vec::new());
         }
+        let moment = self.core.caches.events.moment();
         let rows = self.event_rows(nos).await?;
-        rows.iter().map(|row| self.read_event(row)).collect()
+        let read = rows.iter().map(|row| self.read_event(moment, row));
+        read.collect()
     }
 
     /// Reads events from the database past every cache, and puts what is there into them.
@@ -329,8 +333,8 @@ impl Store {
         self.rows(query).await
     }
 
-    /// The event of a row of [`concat_events!`], the one in the cache if there is one by now.
-    fn read_event(&self, row: &ReadRow) -> Result<Arc<StoredEvent>> {
+    /// The event of a row of [`concat_events!`] that was read after `moment`; the one in the cache if there is one by now.
+    fn read_event(&self, moment: u64, row: &ReadRow) -> Result<Arc<StoredEvent>> {
         self.core.counters.event_reads(1);
         let event = Arc::new(event_of(row)?);
         let caches = &self.core.caches;
@@ -338,7 +342,8 @@ impl Store {
             .event_ids
             .insert(event.pdu.event_id().to_owned(), event.no);
         let weight = event.weight();
-        Ok(caches.events.get_or_insert(event.no, event, weight))
+        let cache = &caches.events;
+        Ok(cache.get_or_insert_since(moment, event.no, event, weight))
     }
 }
 
@@ -356,47 +361,3 @@ struct MemberContent {
 
 /// Events by id, for [`event_of`].
 pub(crate) const BY_IDS: &str = concat_events!("WHERE e.event_id IN TEXTS($1)");
-
-/// The event of a row of [`concat_events!`].
-pub(crate) fn event_of(row: &ReadRow) -> Result<StoredEvent> {
-    let rules = row.get("version")?;
-    let pdu = Pdu::from_stored(rules, row.get("event_id")?, row.get("json")?).map_err(|error| {
-        Error::broken(format!(
-            "event {} is damaged: {error}",
-            row.get::<i64>("no").unwrap_or(0)
-        ))
-    })?;
-    let redacted_by: Option<EventNo> = row.get("redacted_by")?;
-    let pdu = if redacted_by.is_some() {
-        pdu.redacted()
-    } else {
-        pdu
-    };
-    let txn = match row.get::<Option<String>>("txn")? {
-        Some(text) => {
-            let (device, txn_id): (String, String) = serde_json::from_str(&text)?;
-            Some(TxnOwner {
-                device: device.into(),
-                txn_id,
-            })
-        }
-        None => None,
-    };
-    Ok(StoredEvent {
-        no: row.get("no")?,
-        room: row.get("room")?,
-        pdu: Arc::new(pdu),
-        order: row.get("ord")?,
-        depth: row.get("depth")?,
-        status: row.get("status")?,
-        reason: row.get("reason")?,
-        placement: row.get("placement")?,
-        state_before: row.get("state_before")?,
-        state_after: row.get("state_after")?,
-        visibility: row.get("visibility")?,
-        redacted_by,
-        txn,
-        client: OnceLock::new(),
-        replaces: OnceLock::new(),
-    })
-}

@@ -6,7 +6,8 @@ use rhizome_protocol::Pdu;
 use rhizome_protocol::visibility::HistoryVisibility;
 use ruma::OwnedDeviceId;
 
-use crate::{EventNo, Pos, RoomNo, SnapshotNo};
+use crate::engine::sql::{Columns as _, ReadRow};
+use crate::{Error, EventNo, Pos, Result, RoomNo, SnapshotNo};
 
 /// What became of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -112,4 +113,48 @@ pub struct TxnOwner {
     pub device: OwnedDeviceId,
     /// Its transaction id.
     pub txn_id: String,
+}
+
+/// The event of a row that holds everything of it (`events.rs`).
+pub(crate) fn event_of(row: &ReadRow) -> Result<StoredEvent> {
+    let rules = row.get("version")?;
+    let pdu = Pdu::from_stored(rules, row.get("event_id")?, row.get("json")?).map_err(|error| {
+        Error::broken(format!(
+            "event {} is damaged: {error}",
+            row.get::<i64>("no").unwrap_or(0)
+        ))
+    })?;
+    let redacted_by: Option<EventNo> = row.get("redacted_by")?;
+    let pdu = if redacted_by.is_some() {
+        pdu.redacted()
+    } else {
+        pdu
+    };
+    let txn = match row.get::<Option<String>>("txn")? {
+        Some(text) => {
+            let (device, txn_id): (String, String) = serde_json::from_str(&text)?;
+            Some(TxnOwner {
+                device: device.into(),
+                txn_id,
+            })
+        }
+        None => None,
+    };
+    Ok(StoredEvent {
+        no: row.get("no")?,
+        room: row.get("room")?,
+        pdu: Arc::new(pdu),
+        order: row.get("ord")?,
+        depth: row.get("depth")?,
+        status: row.get("status")?,
+        reason: row.get("reason")?,
+        placement: row.get("placement")?,
+        state_before: row.get("state_before")?,
+        state_after: row.get("state_after")?,
+        visibility: row.get("visibility")?,
+        redacted_by,
+        txn,
+        client: OnceLock::new(),
+        replaces: OnceLock::new(),
+    })
 }

@@ -8,7 +8,8 @@ use crate::commit::rows::{Found, OldMember, redactions_of};
 use crate::engine::db::Tx;
 use crate::engine::sql::{Columns as _, rows};
 use crate::engine::trouble::Trouble;
-use crate::rooms::events::{BY_IDS, event_of};
+use crate::rooms::events::BY_IDS;
+use crate::rooms::stored_event::event_of;
 use crate::{EventNo, Fact, RoomNo, Store, UserNo};
 
 rows! {

@@ -13,6 +13,11 @@ impl Dialect {
         self.with_mode(url, "rw")
     }
 
+    /// The URL by which a database is opened that is made if it isn't there.
+    pub(crate) fn written_url(self, url: &str) -> String {
+        self.with_mode(url, "rwc")
+    }
+
     fn with_mode(self, url: &str, mode: &str) -> String {
         match self {
             Self::Sqlite if !url.contains("mode=") => {

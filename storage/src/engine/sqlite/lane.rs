@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -29,6 +31,8 @@ pub(super) struct Opening {
     pub(super) setup: String,
     /// How many statements each keeps prepared.
     pub(super) statements: usize,
+    /// What else is done with each.
+    pub(super) watch: Option<fn(&Connection)>,
 }
 
 /// Threads that do the same kind of thing. They end when it is dropped.
@@ -47,7 +51,10 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    /// How many threads will come to what is given.
     threads: usize,
+    /// How many haven't ended, those included that only close their connection.
+    alive: usize,
     /// Those of them that wait for something to do. The last to come is the first to go: what it has read it may still hold,
     /// and the others end if they aren't needed.
     idle: Vec<Thread>,
@@ -88,6 +95,26 @@ impl Lane {
         answered.await.map_err(|_| sqlx::Error::WorkerCrashed)?
     }
 
+    /// The same, of which somebody waits no longer than this for its beginning.
+    pub(super) async fn run_soon<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        work: impl FnOnce(&mut Connection) -> sqlx::Result<T> + Send + 'static,
+    ) -> sqlx::Result<T> {
+        let begun = Arc::new(AtomicBool::new(false));
+        let begins = begun.clone();
+        let done = self.run(move |connection| {
+            begins.store(true, Ordering::Relaxed);
+            work(connection)
+        });
+        let mut done = pin!(done);
+        match tokio::time::timeout(patience, &mut done).await {
+            Ok(done) => done,
+            Err(_) if begun.load(Ordering::Relaxed) => done.await,
+            Err(_) => Err(sqlx::Error::PoolTimedOut),
+        }
+    }
+
     /// Has something done, whether or not anybody waits for it.
     pub(super) fn give(&self, job: Job) -> sqlx::Result<()> {
         let mut queue = self.0.lock();
@@ -97,18 +124,13 @@ impl Lane {
         queue.jobs.push_back(job);
         if let Some(waiting) = queue.idle.pop() {
             waiting.unpark();
-        } else if queue.threads < self.0.most {
-            let shared = self.0.clone();
-            let thread = thread::Builder::new().name(self.0.name.to_owned());
-            match thread.spawn(move || shared.work()) {
-                Ok(_) => queue.threads += 1,
-                // Those that there are will come to it.
-                Err(_) if queue.threads > 0 => {}
-                Err(error) => {
-                    queue.jobs.pop_back();
-                    return Err(error.into());
-                }
-            }
+        } else if queue.threads < self.0.most
+            && let Err(error) = Shared::start(&self.0, &mut queue)
+            // Else those that there are will come to it.
+            && queue.threads == 0
+        {
+            queue.jobs.pop_back();
+            return Err(error.into());
         }
         Ok(())
     }
@@ -135,10 +157,19 @@ impl Shared {
     fn close(&self) {
         let mut queue = self.lock();
         queue.closed = true;
-        if queue.threads == 0 {
+        if queue.alive == 0 {
             self.ended.cancel();
         }
         queue.idle.drain(..).for_each(|waiting| waiting.unpark());
+    }
+
+    fn start(shared: &Arc<Self>, queue: &mut Queue) -> std::io::Result<()> {
+        let own = shared.clone();
+        let thread = thread::Builder::new().name(shared.name.to_owned());
+        thread.spawn(move || own.work())?;
+        queue.threads += 1;
+        queue.alive += 1;
+        Ok(())
     }
 
     /// A thread's life.
@@ -172,6 +203,7 @@ impl Shared {
                 return Some(job);
             }
             if queue.closed {
+                queue.threads -= 1;
                 return None;
             }
             let this = thread::current();
@@ -183,20 +215,30 @@ impl Shared {
             // Still there if nobody has called it.
             queue.idle.retain(|waiting| waiting.id() != this.id());
             if since.elapsed() >= IDLE && queue.jobs.is_empty() && queue.threads > 1 {
+                // From now on nobody counts on it.
+                queue.threads -= 1;
                 return None;
             }
         }
     }
 }
 
-/// Says that a thread has ended, also if what it did has panicked: the next job gets another.
+/// Says that a thread has ended. If that is because what it did has panicked, another comes to what there is still to do.
 struct Alive(Arc<Shared>);
 
 impl Drop for Alive {
     fn drop(&mut self) {
         let mut queue = self.0.lock();
-        queue.threads -= 1;
-        if queue.closed && queue.threads == 0 {
+        queue.alive -= 1;
+        if thread::panicking() {
+            queue.threads -= 1;
+            let is_left = !queue.jobs.is_empty() && queue.threads == 0;
+            if is_left && Shared::start(&self.0, &mut queue).is_err() {
+                // Whoever waits hears that nothing comes of it.
+                queue.jobs.clear();
+            }
+        }
+        if queue.closed && queue.alive == 0 {
             self.0.ended.cancel();
         }
     }
@@ -209,6 +251,9 @@ impl Opening {
         let connection = Connection::open_with_flags(&self.file, flags)?;
         connection.execute_batch(&self.setup)?;
         connection.set_prepared_statement_cache_capacity(self.statements);
+        if let Some(watch) = self.watch {
+            watch(&connection);
+        }
         Ok(connection)
     }
 }
@@ -226,6 +271,7 @@ mod tests {
             file,
             setup: "PRAGMA busy_timeout = 1000;".to_owned(),
             statements: 10,
+            watch: None,
         };
         Lane::new("lane", most, opening)
     }
@@ -275,7 +321,43 @@ mod tests {
         let broken = lane.run(|_| -> sqlx::Result<()> { panic!("on purpose") });
         assert!(matches!(broken.await, Err(sqlx::Error::WorkerCrashed)));
         assert_eq!(one(&lane).await.unwrap(), 1);
+        // Also what was given while the thread was about to panic.
+        let (go, goes) = std::sync::mpsc::channel::<()>();
+        let broken = lane.run(move |_| -> sqlx::Result<()> {
+            goes.recv().unwrap();
+            panic!("on purpose")
+        });
+        let next = async {
+            let one = one(&lane);
+            go.send(()).unwrap();
+            one.await
+        };
+        let (broken, next) = tokio::join!(broken, next);
+        assert!(matches!(broken, Err(sqlx::Error::WorkerCrashed)));
+        assert_eq!(next.unwrap(), 1);
         lane.close().await;
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_ever_behind_what_takes_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let lane = lane(&folder, 1);
+        let (go, goes) = std::sync::mpsc::channel::<()>();
+        let (began, begins) = oneshot::channel();
+        let patience = Duration::from_millis(1);
+        let long = lane.run(move |_| {
+            began.send(()).unwrap();
+            goes.recv().map_err(|_| sqlx::Error::WorkerCrashed)
+        });
+        let behind = async {
+            begins.await.unwrap();
+            let waited = lane.run_soon(patience, |_| Ok(())).await;
+            go.send(()).unwrap();
+            waited
+        };
+        let (long, behind) = tokio::join!(long, behind);
+        long.unwrap();
+        assert!(matches!(behind, Err(sqlx::Error::PoolTimedOut)));
     }
 
     #[tokio::test]

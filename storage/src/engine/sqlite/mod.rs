@@ -1,5 +1,6 @@
 //! An SQLite file: one thread that writes, and some that read.
 
+mod checkpoint;
 mod error;
 mod lane;
 mod statement;
@@ -11,12 +12,13 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::checkpoint::Checkpoints;
 use self::error::driver_error;
 use self::lane::{Lane, Opening};
 use self::statement::{execute, rows};
 use crate::engine::sql::{Bound, SqliteRow};
 
-/// For so long somebody waits for their turn to write.
+/// For so long somebody waits for their turn to write, or until they are read to.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// So many statements stay prepared where it is read, …
 const READ_STATEMENTS: usize = 100;
@@ -36,6 +38,7 @@ struct Writer {
     lane: Lane,
     /// Whose turn it is: one statement's or one transaction's at a time.
     turn: Arc<Semaphore>,
+    checkpoints: Checkpoints,
 }
 
 impl Sqlite {
@@ -46,15 +49,22 @@ impl Sqlite {
             file: file.to_owned(),
             setup,
             statements,
+            watch: None,
         };
         let reading = opening(READ_STATEMENTS, setup.to_owned());
         let writing = opening(WRITE_STATEMENTS, format!("{setup}{of_writer}"));
+        let checking = reading.clone();
+        let writing = Opening {
+            watch: Some(checkpoint::watch),
+            ..writing
+        };
         let readers = usize::try_from(readers).unwrap_or(1);
         Self {
             readers: Lane::new("sqlite-reads", readers, reading),
             writer: Arc::new(Writer {
                 lane: Lane::new("sqlite-writes", 1, writing),
                 turn: Arc::new(Semaphore::new(1)),
+                checkpoints: Checkpoints::new(checking),
             }),
         }
     }
@@ -62,7 +72,7 @@ impl Sqlite {
     /// All rows of a read, or the first ones.
     pub(crate) async fn rows(&self, bound: Bound, most: usize) -> sqlx::Result<Vec<SqliteRow>> {
         let read = move |connection: &mut Connection| rows(&bound, connection, most);
-        self.readers.run(read).await
+        self.readers.run_soon(PATIENCE, read).await
     }
 
     /// A write of its own, durable when this returns; gives the number of rows that it touched.
@@ -89,8 +99,10 @@ impl Sqlite {
         work: impl FnOnce(&mut Connection) -> sqlx::Result<T> + Send + 'static,
     ) -> sqlx::Result<T> {
         let turn = self.writer.turn().await?;
+        let writer = self.writer.clone();
         let work = move |connection: &mut Connection| {
             let done = end_transaction(connection).and_then(|()| work(connection));
+            writer.checkpoints.after_write(connection);
             // Whoever has given up doesn't give the turn to others while it is written.
             drop(turn);
             done
@@ -110,6 +122,9 @@ impl Sqlite {
     /// Lets what is under way finish, then closes all connections.
     pub(crate) async fn close(&self) {
         self.readers.close().await;
+        // Who writes comes to an end, unless they take very long.
+        let _turn = self.writer.turn().await;
+        self.writer.checkpoints.close().await;
         self.writer.lane.close().await;
     }
 }
@@ -162,17 +177,21 @@ impl SqliteTx {
             return Ok(());
         }
         let (answer, answered) = tokio::sync::oneshot::channel();
+        let writer = self.writer.clone();
         self.writer.lane.give(Box::new(move |connection| {
-            let done = connection.and_then(|connection| {
-                let done = run_text(connection, "COMMIT");
-                if done.is_err() {
-                    // If this fails, too, the next to write sees to it.
-                    let _ = end_transaction(connection);
-                }
-                done
-            });
-            drop(turn);
+            let connection = match connection {
+                Ok(connection) => connection,
+                Err(error) => return drop(answer.send(Err(error))),
+            };
+            let done = run_text(connection, "COMMIT");
+            if done.is_err() {
+                // If this fails, too, the next to write sees to it.
+                let _ = end_transaction(connection);
+            }
+            // Who waits for the answer needn't wait for the rest.
             let _ = answer.send(done);
+            writer.checkpoints.after_write(connection);
+            drop(turn);
         }))?;
         answered.await.map_err(|_| sqlx::Error::WorkerCrashed)?
     }

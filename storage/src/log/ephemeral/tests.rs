@@ -41,6 +41,7 @@ fn alice_types(types: bool) -> SaidTyping {
         room: ROOM,
         user: user_id!("@alice:a").to_owned(),
         for_ms: types.then_some(30_000),
+        of: None,
     }
 }
 
@@ -133,4 +134,29 @@ fn the_end_of_typing_is_told_where_nobody_knew_of_it() {
     let next = here.heard().after(&reader);
     assert!(here.changed(&[ROOM], &next).is_empty());
     assert!(there.changed(&[ROOM], &next).is_empty());
+}
+
+/// A process that hears late believes that somebody has stopped; the one at which they type has said since that they go on.
+#[test]
+fn who_goes_on_is_not_ended_by_a_process_that_has_not_heard_of_it() {
+    let (one, two) = (ProcessId(1), ProcessId(2));
+    let here = Ephemeral::new(Clock::manual(0), Positions::new(one, 100));
+    here.hear(two, &[], 7);
+    let alice = user_id!("@alice:a");
+    assert!(here.set(ROOM, alice, HALF));
+    let begun = here.typing(ROOM).0.of(one);
+    assert!(!here.set(ROOM, alice, HALF));
+    let late = SaidTyping {
+        of: Some(begun),
+        ..alice_types(false)
+    };
+    assert!(here.hear(two, &[(500, late)], 500).0.is_empty());
+    assert_eq!(here.typing(ROOM).1, [alice]);
+    // What has gone on no longer does end.
+    let last = lock(&here.inner).rooms[&ROOM].typing[alice].position;
+    let late = SaidTyping {
+        of: Some(last),
+        ..alice_types(false)
+    };
+    assert_eq!(here.hear(two, &[(501, late)], 501).0, [ROOM]);
 }
