@@ -174,11 +174,9 @@ fn place(file: Spooled, path: &Path, root: &Path, lasts: bool) -> io::Result<()>
     };
     if !lasts || !folder.is_dir() {
         made(folder)?;
-        for above in folder.ancestors().skip(1) {
+        let above = folder.ancestors().skip(1);
+        for above in above.take_while(|above| above.starts_with(root)) {
             sync(above)?;
-            if above == root {
-                break;
-            }
         }
     }
     file.rename(path)?;

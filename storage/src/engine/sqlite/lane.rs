@@ -228,6 +228,7 @@ struct Alive(Arc<Shared>);
 
 impl Drop for Alive {
     fn drop(&mut self) {
+        let mut left = VecDeque::new();
         let mut queue = self.0.lock();
         queue.alive -= 1;
         if thread::panicking() {
@@ -235,12 +236,15 @@ impl Drop for Alive {
             let is_left = !queue.jobs.is_empty() && queue.threads == 0;
             if is_left && Shared::start(&self.0, &mut queue).is_err() {
                 // Whoever waits hears that nothing comes of it.
-                queue.jobs.clear();
+                left = std::mem::take(&mut queue.jobs);
             }
         }
         if queue.closed && queue.alive == 0 {
             self.0.ended.cancel();
         }
+        drop(queue);
+        // With one of them the lane itself may go.
+        drop(left);
     }
 }
 
