@@ -25,7 +25,7 @@ use self::{
     story::Story,
     trace::Call,
 };
-use crate::{database::Database, process};
+use crate::{client, database::Database, process};
 
 /// How often power is lost; the long run is `RHIZOME_POWER_CUTS=200`.
 fn rounds() -> usize {
@@ -93,6 +93,13 @@ impl Life {
         let database = Database::unmade();
         image.write(database.folder());
         let server = process::start(&database, None).await;
+        // It listens before the database is what it has to be: power may have been lost while that was made.
+        let versions = format!("{}/_matrix/client/versions", server.base);
+        eventually("the server answers", async || {
+            let answer = client::http().get(&versions).send().await;
+            answer.is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
         let mut broken = self.story.broken(&server.base, cut.at).await;
         broken.extend(server.check_database().err());
         broken
