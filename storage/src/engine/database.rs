@@ -83,10 +83,7 @@ impl Database {
     /// All rows of a read.
     pub(crate) async fn rows(&self, query: Query) -> sqlx::Result<Vec<ReadRow>> {
         match self {
-            Self::Sqlite(sqlite) => {
-                let rows = sqlite.rows(query.bound()?, usize::MAX).await?;
-                Ok(rows.into_iter().map(ReadRow::Sqlite).collect())
-            }
+            Self::Sqlite(sqlite) => sqlite.rows(query.bound()?, usize::MAX).await,
             Self::Postgres(pools) => {
                 let rows = query.ready()?.fetch_all(&pools.readers).await?;
                 Ok(rows.into_iter().map(ReadRow::Any).collect())
@@ -97,10 +94,7 @@ impl Database {
     /// The only row of a read.
     pub(crate) async fn row(&self, query: Query) -> sqlx::Result<Option<ReadRow>> {
         match self {
-            Self::Sqlite(sqlite) => {
-                let rows = sqlite.rows(query.bound()?, 1).await?;
-                Ok(rows.into_iter().next().map(ReadRow::Sqlite))
-            }
+            Self::Sqlite(sqlite) => Ok(sqlite.rows(query.bound()?, 1).await?.pop()),
             Self::Postgres(pools) => {
                 let row = query.ready()?.fetch_optional(&pools.readers).await?;
                 Ok(row.map(ReadRow::Any))
@@ -122,10 +116,7 @@ impl Database {
     /// The same, of one that returns rows.
     pub(crate) async fn execute_returning(&self, query: Query) -> sqlx::Result<Vec<ReadRow>> {
         match self {
-            Self::Sqlite(sqlite) => {
-                let rows = sqlite.execute_returning(query.bound()?).await?;
-                Ok(rows.into_iter().map(ReadRow::Sqlite).collect())
-            }
+            Self::Sqlite(sqlite) => sqlite.execute_returning(query.bound()?).await,
             Self::Postgres(pools) => {
                 let rows = query.ready()?.fetch_all(&pools.writers).await?;
                 Ok(rows.into_iter().map(ReadRow::Any).collect())
@@ -165,10 +156,7 @@ impl Database {
 impl Transacting {
     pub(crate) async fn rows(&mut self, query: Query) -> sqlx::Result<Vec<ReadRow>> {
         match self {
-            Self::Sqlite(tx) => {
-                let rows = tx.rows(query.bound()?, usize::MAX).await?;
-                Ok(rows.into_iter().map(ReadRow::Sqlite).collect())
-            }
+            Self::Sqlite(tx) => tx.rows(query.bound()?, usize::MAX).await,
             Self::Postgres(tx) => {
                 let rows = query.ready()?.fetch_all(&mut **tx).await?;
                 Ok(rows.into_iter().map(ReadRow::Any).collect())
@@ -178,10 +166,7 @@ impl Transacting {
 
     pub(crate) async fn row(&mut self, query: Query) -> sqlx::Result<Option<ReadRow>> {
         match self {
-            Self::Sqlite(tx) => {
-                let rows = tx.rows(query.bound()?, 1).await?;
-                Ok(rows.into_iter().next().map(ReadRow::Sqlite))
-            }
+            Self::Sqlite(tx) => Ok(tx.rows(query.bound()?, 1).await?.pop()),
             Self::Postgres(tx) => {
                 let row = query.ready()?.fetch_optional(&mut **tx).await?;
                 Ok(row.map(ReadRow::Any))
@@ -223,10 +208,16 @@ impl Transacting {
     }
 }
 
-/// Whether all that writes to it finds the same database.
+/// Whether an SQLite URL names a file, and it may be written.
 fn is_a_file(url: &str) -> bool {
-    let is_elsewhere = ["mode=ro", "mode=memory", ":memory:", "immutable="];
-    !is_elsewhere.iter().any(|word| url.contains(word))
+    let (path, parameters) = url.split_once('?').unwrap_or((url, ""));
+    let mut parameters = parameters.split('&');
+    let is_written = |parameter: &str| match parameter.split_once('=') {
+        Some(("mode", mode)) => matches!(mode, "rw" | "rwc"),
+        Some((name, _)) => name != "immutable",
+        None => true,
+    };
+    !path.ends_with(":memory:") && parameters.all(is_written)
 }
 
 /// Waits for a beginning transaction, which begins in any case. (sqlx's PostgreSQL driver forgets of one whose beginning
@@ -271,4 +262,24 @@ async fn connect(
         .connect(url)
         .await?;
     Ok(pool)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_that_is_written_will_do() {
+        for url in ["sqlite:a.db", "sqlite:/mode=ro/a.db?mode=rwc", "sqlite://a.db?cache=private"] {
+            assert!(is_a_file(url), "{url}");
+        }
+        for url in [
+            "sqlite::memory:",
+            "sqlite:a.db?mode=ro",
+            "sqlite:a.db?mode=memory",
+            "sqlite:a.db?mode=rw&immutable=true",
+        ] {
+            assert!(!is_a_file(url), "{url}");
+        }
+    }
 }

@@ -121,7 +121,7 @@ impl Ephemeral {
         let changed = state.would_change(user, until.is_some());
         // Another process may not know what is nothing new here.
         if changed || self.positions.has_others() {
-            let position = self.positions.tell(|| said(room, user, timeout));
+            let position = self.positions.tell(|| said(room, user, timeout, None));
             state.set(user, until, (position, true));
             if changed {
                 inner.touch(room, self.positions.process(), position);
@@ -163,7 +163,7 @@ impl Ephemeral {
             let typing = inner.rooms.get(no).map(|room| &room.typing);
             for (user, typist) in typing.into_iter().flatten().filter(|(_, it)| it.ours) {
                 let left = typist.until.saturating_sub(now);
-                self.positions.tell(|| said(*no, user, Some(left)));
+                self.positions.tell(|| said(*no, user, Some(left), None));
             }
         }
     }
@@ -186,7 +186,7 @@ impl Ephemeral {
                     // Also of others' typists: who hears how far this process is has heard this. But the one that they type at
                     // may have said meanwhile that they go on.
                     let of = (!typist.ours).then_some(typist.position);
-                    ended = Some(self.positions.tell(|| is_over(*no, user, of)));
+                    ended = Some(self.positions.tell(|| said(*no, user, None, of)));
                 }
                 stays
             });
@@ -213,30 +213,15 @@ pub(crate) struct SaidTyping {
 /// What kind of thing that is.
 const SAID: &str = "typing";
 
-fn said(room: RoomNo, user: &UserId, timeout: Option<Duration>) -> Said {
-    SaidTyping {
+/// `over`: see [`SaidTyping::of`].
+fn said(room: RoomNo, user: &UserId, timeout: Option<Duration>, over: Option<i64>) -> Said {
+    let said = SaidTyping {
         room,
         user: user.to_owned(),
         for_ms: timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
-        of: None,
-    }
-    .to_say()
-}
-
-fn is_over(room: RoomNo, user: &UserId, of: Option<i64>) -> Said {
-    SaidTyping {
-        room,
-        user: user.to_owned(),
-        for_ms: None,
-        of,
-    }
-    .to_say()
-}
-
-impl SaidTyping {
-    fn to_say(&self) -> Said {
-        Said::new(SAID, format_args!("{} {}", self.room, self.user), self)
-    }
+        of: over,
+    };
+    Said::new(SAID, format_args!("{room} {user}"), &said)
 }
 
 impl Room {

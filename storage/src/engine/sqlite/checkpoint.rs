@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use rusqlite::Connection;
 use rusqlite::hooks::Wal;
 
-use super::lane::{Lane, Opening};
+use super::lane::{Care, Lane, Opening};
 
 /// After so many pages more the log is taken in, …
 const PAGES: u32 = 2_000;
@@ -24,7 +24,7 @@ thread_local! {
     static LOG: Cell<u32> = const { Cell::new(0) };
 }
 
-/// The thread that takes the log in.
+/// The thread that takes the log in, as one that writes sees that it is time.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
     lane: Lane,
@@ -38,30 +38,21 @@ struct State {
     asked: AtomicU32,
 }
 
-/// Has a connection note how long the log is.
-pub(super) fn watch(connection: &Connection) {
-    connection.wal_hook(Some(note));
-}
-
 #[expect(clippy::unnecessary_wraps, reason = "SQLite wants to know")]
 fn note(_: &Wal, pages: c_int) -> rusqlite::Result<()> {
     LOG.set(u32::try_from(pages).unwrap_or_default());
     Ok(())
 }
 
-impl Checkpoints {
-    pub(super) fn new(opening: Opening) -> Self {
-        Self {
-            lane: Lane::new("sqlite-log", 1, opening),
-            state: Arc::default(),
-        }
+impl Care for Checkpoints {
+    fn opened(&self, connection: &Connection) {
+        connection.wal_hook(Some(note));
     }
 
-    /// Sees to the log after the thread that writes may have written.
-    pub(super) fn after_write(&self, writer: &Connection) {
+    fn done(&self, connection: &Connection) {
         let pages = LOG.take();
         if pages >= MOST_PAGES {
-            take_in(writer);
+            take_in(connection);
             self.state.asked.store(0, Ordering::Relaxed);
         } else if self.state.is_due(pages) {
             let state = self.state.clone();
@@ -72,6 +63,15 @@ impl Checkpoints {
                 }
                 state.running.store(false, Ordering::Release);
             }));
+        }
+    }
+}
+
+impl Checkpoints {
+    pub(super) fn new(opening: Opening) -> Self {
+        Self {
+            lane: Lane::new("sqlite-log", 1, opening),
+            state: Arc::default(),
         }
     }
 

@@ -31,8 +31,16 @@ pub(super) struct Opening {
     pub(super) setup: String,
     /// How many statements each keeps prepared.
     pub(super) statements: usize,
-    /// What else is done with each.
-    pub(super) watch: Option<fn(&Connection)>,
+    /// Who sees to it besides.
+    pub(super) care: Option<Arc<dyn Care>>,
+}
+
+/// What a thread does with its connection besides what it is given.
+pub(super) trait Care: std::fmt::Debug + Send + Sync {
+    /// It was opened.
+    fn opened(&self, connection: &Connection);
+    /// Something was done with it, and whoever waits for that has the answer.
+    fn done(&self, connection: &Connection);
 }
 
 /// Threads that do the same kind of thing. They end when it is dropped.
@@ -85,9 +93,25 @@ impl Lane {
         &self,
         work: impl FnOnce(&mut Connection) -> sqlx::Result<T> + Send + 'static,
     ) -> sqlx::Result<T> {
+        self.ask(false, work).await
+    }
+
+    /// The same of what is done in any case.
+    pub(super) async fn run_anyway<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> sqlx::Result<T> + Send + 'static,
+    ) -> sqlx::Result<T> {
+        self.ask(true, work).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        anyway: bool,
+        work: impl FnOnce(&mut Connection) -> sqlx::Result<T> + Send + 'static,
+    ) -> sqlx::Result<T> {
         let (answer, answered) = oneshot::channel();
         self.give(Box::new(move |connection| {
-            if !answer.is_closed() {
+            if anyway || !answer.is_closed() {
                 // Nobody may wait by now: then what came of it matters to nobody.
                 let _ = answer.send(connection.and_then(work));
             }
@@ -189,6 +213,9 @@ impl Shared {
             }
             if let Some(connection) = &mut connection {
                 job(Ok(connection));
+                if let Some(care) = &shared.opening.care {
+                    care.done(connection);
+                }
             }
         }
         // Closed before the thread counts as ended.
@@ -255,8 +282,8 @@ impl Opening {
         let connection = Connection::open_with_flags(&self.file, flags)?;
         connection.execute_batch(&self.setup)?;
         connection.set_prepared_statement_cache_capacity(self.statements);
-        if let Some(watch) = self.watch {
-            watch(&connection);
+        if let Some(care) = &self.care {
+            care.opened(&connection);
         }
         Ok(connection)
     }
@@ -275,7 +302,7 @@ mod tests {
             file,
             setup: "PRAGMA busy_timeout = 1000;".to_owned(),
             statements: 10,
-            watch: None,
+            care: None,
         };
         Lane::new("lane", most, opening)
     }

@@ -16,7 +16,7 @@ use self::checkpoint::Checkpoints;
 use self::error::driver_error;
 use self::lane::{Lane, Opening};
 use self::statement::{execute, rows};
-use crate::engine::sql::{Bound, SqliteRow};
+use crate::engine::sql::{Bound, ReadRow};
 
 /// For so long somebody waits for their turn to write, or until they are read to.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,6 +30,7 @@ const WRITE_STATEMENTS: usize = 200;
 pub(crate) struct Sqlite {
     readers: Lane,
     writer: Arc<Writer>,
+    checkpoints: Arc<Checkpoints>,
 }
 
 /// The thread that writes.
@@ -38,25 +39,24 @@ struct Writer {
     lane: Lane,
     /// Whose turn it is: one statement's or one transaction's at a time.
     turn: Arc<Semaphore>,
-    checkpoints: Checkpoints,
 }
 
 impl Sqlite {
     /// A file that is there. `setup` is what each connection is told first, `of_writer` what the one that writes is told
     /// besides.
     pub(crate) fn new(file: &Path, setup: &str, of_writer: &str, readers: u32) -> Self {
-        let opening = |statements, setup| Opening {
+        let reading = Opening {
             file: file.to_owned(),
-            setup,
-            statements,
-            watch: None,
+            setup: setup.to_owned(),
+            statements: READ_STATEMENTS,
+            care: None,
         };
-        let reading = opening(READ_STATEMENTS, setup.to_owned());
-        let writing = opening(WRITE_STATEMENTS, format!("{setup}{of_writer}"));
-        let checking = reading.clone();
+        let checkpoints = Arc::new(Checkpoints::new(reading.clone()));
         let writing = Opening {
-            watch: Some(checkpoint::watch),
-            ..writing
+            file: file.to_owned(),
+            setup: format!("{setup}{of_writer}"),
+            statements: WRITE_STATEMENTS,
+            care: Some(checkpoints.clone()),
         };
         let readers = usize::try_from(readers).unwrap_or(1);
         Self {
@@ -64,13 +64,13 @@ impl Sqlite {
             writer: Arc::new(Writer {
                 lane: Lane::new("sqlite-writes", 1, writing),
                 turn: Arc::new(Semaphore::new(1)),
-                checkpoints: Checkpoints::new(checking),
             }),
+            checkpoints,
         }
     }
 
     /// All rows of a read, or the first ones.
-    pub(crate) async fn rows(&self, bound: Bound, most: usize) -> sqlx::Result<Vec<SqliteRow>> {
+    pub(crate) async fn rows(&self, bound: Bound, most: usize) -> sqlx::Result<Vec<ReadRow>> {
         let read = move |connection: &mut Connection| rows(&bound, connection, most);
         self.readers.run_soon(PATIENCE, read).await
     }
@@ -82,7 +82,7 @@ impl Sqlite {
     }
 
     /// The same, of one that returns rows.
-    pub(crate) async fn execute_returning(&self, bound: Bound) -> sqlx::Result<Vec<SqliteRow>> {
+    pub(crate) async fn execute_returning(&self, bound: Bound) -> sqlx::Result<Vec<ReadRow>> {
         self.write(move |connection| rows(&bound, connection, usize::MAX))
             .await
     }
@@ -99,10 +99,8 @@ impl Sqlite {
         work: impl FnOnce(&mut Connection) -> sqlx::Result<T> + Send + 'static,
     ) -> sqlx::Result<T> {
         let turn = self.writer.turn().await?;
-        let writer = self.writer.clone();
         let work = move |connection: &mut Connection| {
             let done = end_transaction(connection).and_then(|()| work(connection));
-            writer.checkpoints.after_write(connection);
             // Whoever has given up doesn't give the turn to others while it is written.
             drop(turn);
             done
@@ -124,7 +122,7 @@ impl Sqlite {
         self.readers.close().await;
         // Who writes comes to an end, unless they take very long.
         let _turn = self.writer.turn().await;
-        self.writer.checkpoints.close().await;
+        self.checkpoints.close().await;
         self.writer.lane.close().await;
     }
 }
@@ -149,7 +147,7 @@ pub(crate) struct SqliteTx {
 
 impl SqliteTx {
     /// All rows of a statement, or the first ones.
-    pub(crate) async fn rows(&mut self, bound: Bound, most: usize) -> sqlx::Result<Vec<SqliteRow>> {
+    pub(crate) async fn rows(&mut self, bound: Bound, most: usize) -> sqlx::Result<Vec<ReadRow>> {
         self.run(move |connection| rows(&bound, connection, most))
             .await
     }
@@ -176,24 +174,16 @@ impl SqliteTx {
         if !self.begun {
             return Ok(());
         }
-        let (answer, answered) = tokio::sync::oneshot::channel();
-        let writer = self.writer.clone();
-        self.writer.lane.give(Box::new(move |connection| {
-            let connection = match connection {
-                Ok(connection) => connection,
-                Err(error) => return drop(answer.send(Err(error))),
-            };
+        let commit = move |connection: &mut Connection| {
             let done = run_text(connection, "COMMIT");
             if done.is_err() {
                 // If this fails, too, the next to write sees to it.
                 let _ = end_transaction(connection);
             }
-            // Who waits for the answer needn't wait for the rest.
-            let _ = answer.send(done);
-            writer.checkpoints.after_write(connection);
             drop(turn);
-        }))?;
-        answered.await.map_err(|_| sqlx::Error::WorkerCrashed)?
+            done
+        };
+        self.writer.lane.run_anyway(commit).await
     }
 
     async fn run<T: Send + 'static>(

@@ -7,7 +7,7 @@ use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{CachedStatement, Connection, ToSql};
 
 use super::error::driver_error;
-use crate::engine::sql::{Bound, Cell, SqliteRow};
+use crate::engine::sql::{Bound, Cell, ReadRow, SqliteRow};
 
 /// What takes longer is said so.
 const SLOW: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ pub(super) fn rows(
     bound: &Bound,
     connection: &Connection,
     most: usize,
-) -> sqlx::Result<Vec<SqliteRow>> {
+) -> sqlx::Result<Vec<ReadRow>> {
     timed(bound, || read(bound, connection, most))
 }
 
@@ -42,7 +42,7 @@ pub(super) fn execute(bound: &Bound, connection: &Connection) -> sqlx::Result<u6
     })
 }
 
-fn read(bound: &Bound, connection: &Connection, most: usize) -> rusqlite::Result<Vec<SqliteRow>> {
+fn read(bound: &Bound, connection: &Connection, most: usize) -> rusqlite::Result<Vec<ReadRow>> {
     let mut statement = prepared(bound, connection)?;
     let names: Arc<[Box<str>]> = (statement.column_names().into_iter())
         .map(Box::from)
@@ -54,7 +54,8 @@ fn read(bound: &Bound, connection: &Connection, most: usize) -> rusqlite::Result
     {
         let value = |at| Value::try_from(row.get_ref(at)?).map_err(rusqlite::Error::from);
         let values: rusqlite::Result<Box<[Value]>> = (0..names.len()).map(value).collect();
-        found.push(SqliteRow::new(names.clone(), values?));
+        let row = SqliteRow::new(names.clone(), values?);
+        found.push(ReadRow::Sqlite(row));
     }
     Ok(found)
 }
@@ -109,7 +110,10 @@ mod tests {
         ];
         let text = "SELECT $2 AS b, $1 + $4 AS a, $2 || $1 AS c, $3 AS d, x'00ff' AS e";
         let rows = rows(&bound(text, arguments), &connection, usize::MAX).unwrap();
-        let value = |name: &str| rows[0].value(name).cloned();
+        let ReadRow::Sqlite(row) = &rows[0] else {
+            panic!("it is SQLite's");
+        };
+        let value = |name: &str| row.value(name).cloned();
         assert_eq!(value("a"), Some(Value::Integer(5)));
         assert_eq!(value("b"), Some(Value::Text("two".to_owned())));
         assert_eq!(value("c"), Some(Value::Text("two1".to_owned())));
