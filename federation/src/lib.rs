@@ -272,11 +272,11 @@ impl Federation {
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), rhizome_storage::Error> {
         let stop = CancellationToken::new();
-        let mut sender = std::pin::pin!(sender::run(self, &stop));
+        let mut sender = Box::pin(sender::run(self, &stop));
         tokio::select! {
             () = shutdown => {}
             ended = &mut sender => return ended,
-            ended = inbound::inbox::run(self) => return ended,
+            ended = Box::pin(inbound::inbox::run(self)) => return ended,
             ended = devices::resync::run(self) => return ended,
             ended = sender::presence::run(self) => return ended,
             ended = membership::taking_back::run(self) => return ended,

@@ -16,5 +16,6 @@ mod load;
 mod notified;
 mod power;
 mod process;
+mod random;
 mod renamed;
 mod to_device;

@@ -270,7 +270,11 @@ mod tests {
 
     #[test]
     fn only_a_file_that_is_written_will_do() {
-        for url in ["sqlite:a.db", "sqlite:/mode=ro/a.db?mode=rwc", "sqlite://a.db?cache=private"] {
+        for url in [
+            "sqlite:a.db",
+            "sqlite:/mode=ro/a.db?mode=rwc",
+            "sqlite://a.db?cache=private",
+        ] {
             assert!(is_a_file(url), "{url}");
         }
         for url in [

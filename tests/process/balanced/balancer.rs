@@ -18,8 +18,9 @@ use axum::{
     http::{HeaderMap, Method, StatusCode, header, request::Parts, uri::PathAndQuery},
     response::{IntoResponse as _, Response},
 };
-use rhizome_storage::testing::eventually;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use futures_util::future::select_all;
+use rhizome_storage::testing::{eventually, soon};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::MissedTickBehavior};
 
 use crate::client;
 
@@ -106,6 +107,14 @@ impl Balancer {
         .await;
     }
 
+    /// Waits until nothing is sent to a process any more.
+    pub(super) async fn is_unwell(&self, at: usize) {
+        let mut well = self.shared.nodes[at].well.subscribe();
+        soon("it is seen to be unwell", well.wait_for(|well| !well))
+            .await
+            .unwrap();
+    }
+
     /// How often another process was asked in the place of one that gave no answer.
     pub(super) fn asked_another(&self) -> usize {
         self.shared.asked_another.load(Ordering::Relaxed)
@@ -123,12 +132,14 @@ impl Drop for Balancer {
 /// Asks a process again and again how it is.
 async fn look_after(shared: Arc<Shared>, at: usize) {
     let node = &shared.nodes[at];
+    let mut beat = tokio::time::interval(BEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        beat.tick().await;
         let url = format!("{}/health", node.base.lock().unwrap());
         let asked = tokio::time::timeout(UNWELL, shared.http.get(url).send()).await;
         let well = matches!(asked, Ok(Ok(answer)) if answer.status() == StatusCode::OK);
         node.well.send_replace(well);
-        tokio::time::sleep(BEAT).await;
     }
 }
 
@@ -140,8 +151,7 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
     };
     for _ in 0..TRIES {
         let Some(node) = shared.whose_turn() else {
-            // Nobody is well; soon somebody may be.
-            tokio::time::sleep(BEAT).await;
+            shared.somebody_is_well().await;
             continue;
         };
         let goes_on = match shared.ask(node, &parts, body.clone()).await {
@@ -164,6 +174,15 @@ impl Shared {
         let count = self.nodes.len();
         let mut turn = (0..count).map(|n| &self.nodes[(first + n) % count]);
         turn.find(|node| *node.well.borrow())
+    }
+
+    /// Waits until there is one that is.
+    async fn somebody_is_well(&self) {
+        let each = self.nodes.iter().map(|node| {
+            let mut well = node.well.subscribe();
+            Box::pin(async move { well.wait_for(|well| *well).await.is_ok() })
+        });
+        soon("some process is well", select_all(each)).await;
     }
 
     async fn ask(&self, node: &Node, parts: &Parts, body: Bytes) -> Result<Response, Missed> {

@@ -30,7 +30,7 @@ use self::{
     people::{Party, READERS, Writer},
     reader::Reader,
 };
-use crate::database::Database;
+use crate::{client::Client, database::Database, random::Random};
 
 /// How many polls may end while nothing happens, of a reader, with nothing in them: there is one that ends by its time
 /// in the long run, and who comes to a process for the first time may be answered once for nothing.
@@ -38,25 +38,6 @@ const EMPTY: usize = 6;
 /// And with something: who is there is told a while later, by each of the processes. Polls that don't wait at all end
 /// hundreds of times.
 const LATE: usize = 30;
-
-/// A small generator, so that a failing story can be told again by its number.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, below: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from((self.0 >> 33) % below as u64).unwrap()
-    }
-
-    /// A time of so many milliseconds, from the one to the other.
-    fn time(&mut self, from: usize, to: usize) -> Duration {
-        let ms = from + self.below(to - from);
-        Duration::from_millis(ms.try_into().unwrap())
-    }
-}
 
 /// A number that the environment may give.
 fn given(name: &str) -> Option<u64> {
@@ -78,6 +59,7 @@ async fn balanced_over_processes_that_freeze_and_die_nobody_loses_anything() {
     let mut nodes = Nodes::start(Database::postgres().await).await;
     let party = Party::meet(nodes.first(), &nodes.balancer.base).await;
     let party = Arc::new(party);
+    let bystander = Client::register(nodes.first(), "bystander").await;
     let first = say_everywhere(&party, "first").await;
     let readers: Vec<Reader> = (0..READERS).map(|who| Reader::begin(&party, who)).collect();
     for reader in &readers {
@@ -85,7 +67,8 @@ async fn balanced_over_processes_that_freeze_and_die_nobody_loses_anything() {
     }
     let over = watch::Sender::new(false);
     let working = work(&party, seed, &over);
-    nodes.are_disturbed(&mut Random(seed), time).await;
+    let mut random = Random::new(seed);
+    nodes.are_disturbed(&party.notes, &mut random, time).await;
     over.send_replace(true);
     for work in working {
         soon("who writes comes to an end", work).await.unwrap();
@@ -103,7 +86,8 @@ async fn balanced_over_processes_that_freeze_and_die_nobody_loses_anything() {
         reader.is_told_the_rest(&party, &last[0], &end).await;
     }
     let length = if time.is_zero() { 5 } else { 40 };
-    polls_wait(&nodes, &readers, Duration::from_secs(length)).await;
+    let length = Duration::from_secs(length);
+    polls_wait(&nodes, &readers, &bystander, length).await;
     check_events(&nodes, &party, &readers, (&first, &last)).await;
     // Those that have waited still hear.
     let later = say_everywhere(&party, "later").await;
@@ -127,7 +111,7 @@ async fn say_everywhere(party: &Arc<Party>, what: &str) -> Vec<String> {
 
 /// Everybody does something until it is over.
 fn work(party: &Arc<Party>, seed: u64, over: &watch::Sender<bool>) -> Vec<JoinHandle<()>> {
-    let random = |who: usize| Random(seed.wrapping_add(1 + who as u64));
+    let random = |who: usize| Random::new(seed.wrapping_add(1 + who as u64));
     let mut working = Vec::new();
     for who in 0..READERS {
         let writing = Writer::new(party, who).write(random(who), over.subscribe());
@@ -139,11 +123,17 @@ fn work(party: &Arc<Party>, seed: u64, over: &watch::Sender<bool>) -> Vec<JoinHa
     working
 }
 
-/// Nothing happens, so polls must not end: not by each process in turn finding news in what others have told.
-async fn polls_wait(nodes: &Nodes, readers: &[Reader], length: Duration) {
+/// Nothing happens, so polls must not end: not by each process in turn finding news in what others have told. That
+/// lasts as long as a poll of somebody whom nothing concerns waits at one of the processes.
+async fn polls_wait(nodes: &Nodes, readers: &[Reader], bystander: &Client, length: Duration) {
+    let bystander = bystander.at(nodes.first());
+    let first = bystander.sync(None, Duration::ZERO).await.unwrap();
     let cpu = nodes.cpu_seconds();
     let before: Vec<_> = readers.iter().map(Reader::answers).collect();
-    tokio::time::sleep(length).await;
+    bystander
+        .sync(first["next_batch"].as_str(), length)
+        .await
+        .unwrap();
     let cpu = nodes.cpu_seconds() - cpu;
     let mut counts = Vec::new();
     for (reader, before) in readers.iter().zip(before) {

@@ -7,11 +7,12 @@ use std::{
 
 use tokio::net::TcpSocket;
 
-use super::{Random, balancer::Balancer};
+use super::{balancer::Balancer, notes::Notes};
 use crate::{
     client::Client,
     database::Database,
     process::{self, Process},
+    random::Random,
 };
 
 const NODES: usize = 3;
@@ -53,42 +54,43 @@ impl Nodes {
         self.processes.iter().map(Process::cpu_seconds).sum()
     }
 
-    /// One is frozen, one is killed, and so on until the time is over. The next is disturbed when all are well.
-    pub(super) async fn are_disturbed(&mut self, random: &mut Random, time: Duration) {
+    /// One is frozen, one is killed, and so on until the time is over. The next is disturbed when all are well, and the
+    /// others have gone on.
+    pub(super) async fn are_disturbed(
+        &mut self,
+        notes: &Notes,
+        random: &mut Random,
+        time: Duration,
+    ) {
         let begun = Instant::now();
         // In a long run some are asleep for longer than a lease lasts.
-        let longest = if time.is_zero() { 4_000 } else { 10_000 };
+        let longest = if time.is_zero() { 40 } else { 1_000 };
         for round in 0.. {
             if round >= 2 && begun.elapsed() >= time {
                 break;
             }
-            tokio::time::sleep(random.time(1_000, 2_000)).await;
+            notes.goes_on(10 + random.below(30)).await;
             let at = random.below(NODES);
             let freezes = match round {
                 0 => true,
                 1 => false,
                 _ => random.below(2) == 0,
             };
+            let now = begun.elapsed();
             if freezes {
-                let time = random.time(2_000, longest);
-                println!(
-                    "{:.1?}: process {at} sleeps for {time:.1?}",
-                    begun.elapsed()
-                );
-                self.freeze(at, time).await;
+                let events = 10 + random.below(longest);
+                println!("{now:.1?}: process {at} sleeps until {events} events are done");
+                self.processes[at].freeze();
+                self.balancer.is_unwell(at).await;
+                notes.goes_on(events).await;
+                self.processes[at].thaw();
             } else {
-                println!("{:.1?}: process {at} is killed", begun.elapsed());
+                println!("{now:.1?}: process {at} is killed");
                 self.kill(at).await;
             }
             self.balancer.all_are_well().await;
         }
-        tokio::time::sleep(random.time(1_000, 2_000)).await;
-    }
-
-    async fn freeze(&self, at: usize, time: Duration) {
-        self.processes[at].freeze();
-        tokio::time::sleep(time).await;
-        self.processes[at].thaw();
+        notes.goes_on(10).await;
     }
 
     async fn kill(&mut self, at: usize) {

@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rhizome_storage::testing::eventually;
+
 #[derive(Default)]
 pub(super) struct Notes {
     /// When which event was acknowledged.
@@ -31,6 +33,16 @@ impl Notes {
 
     pub(super) fn acknowledged(&self) -> HashMap<String, Instant> {
         self.acknowledged.lock().unwrap().clone()
+    }
+
+    /// Waits until so many more are done.
+    pub(super) async fn goes_on(&self, events: usize) {
+        let count = || self.acknowledged.lock().unwrap().len();
+        let before = count();
+        eventually("events are acknowledged", async || {
+            count() >= before + events
+        })
+        .await;
     }
 
     pub(super) fn told_a_device(&self, from: usize, to: usize) {

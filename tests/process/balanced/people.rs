@@ -8,8 +8,11 @@ use std::{
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::{Random, notes::Notes};
-use crate::client::{Client, Failure, path};
+use super::notes::Notes;
+use crate::{
+    client::{Client, Failure, path},
+    random::Random,
+};
 
 const ROOMS: usize = 3;
 /// People who are in all rooms, write and read.
@@ -95,7 +98,6 @@ impl Writer {
         while !*over.borrow() {
             self.does_something(n, &mut random).await;
             n += 1;
-            tokio::time::sleep(random.time(50, 250)).await;
         }
     }
 
@@ -176,10 +178,8 @@ impl Writer {
             // What was asked again had been done before, maybe much before by a process that slept.
             let is_fine = matches!(left, Ok(_) | Err(Failure::Refused { status: 403, .. }));
             assert!(is_fine, "{left:?}");
-            tokio::time::sleep(random.time(50, 250)).await;
             let target = format!("/join/{room}");
             self.does("join", ("POST", &target), &json!({})).await;
-            tokio::time::sleep(random.time(50, 250)).await;
         }
     }
 
