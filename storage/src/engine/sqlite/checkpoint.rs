@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use rusqlite::Connection;
 use rusqlite::hooks::Wal;
 
-use super::lane::{Care, Lane, Opening};
+use super::lane::Lane;
+use super::opening::{Care, Opening};
 
 /// After so many pages more the log is taken in, …
 const PAGES: u32 = 2_000;

@@ -4,44 +4,24 @@
 //! asks gives them all that belongs together and is woken once, when it is done (ADR 23).
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::error::driver_error;
+use super::opening::Opening;
 
 /// A thread that has had nothing to do for so long ends, and gives back what its connection holds, if it isn't the last.
 const IDLE: Duration = Duration::from_mins(1);
 
 /// What a thread is to do with its connection, or with the reason for which it has none.
 type Job = Box<dyn FnOnce(sqlx::Result<&mut Connection>) + Send>;
-
-/// How connections are opened.
-#[derive(Debug, Clone)]
-pub(super) struct Opening {
-    pub(super) file: PathBuf,
-    /// What each is told first.
-    pub(super) setup: String,
-    /// How many statements each keeps prepared.
-    pub(super) statements: usize,
-    /// Who sees to it besides.
-    pub(super) care: Option<Arc<dyn Care>>,
-}
-
-/// What a thread does with its connection besides what it is given.
-pub(super) trait Care: std::fmt::Debug + Send + Sync {
-    /// It was opened.
-    fn opened(&self, connection: &Connection);
-    /// Something was done with it, and whoever waits for that has the answer.
-    fn done(&self, connection: &Connection);
-}
 
 /// Threads that do the same kind of thing. They end when it is dropped.
 #[derive(Debug)]
@@ -272,20 +252,6 @@ impl Drop for Alive {
         drop(queue);
         // With one of them the lane itself may go.
         drop(left);
-    }
-}
-
-impl Opening {
-    fn open(&self) -> rusqlite::Result<Connection> {
-        // A connection belongs to one thread, so SQLite need not lock it.
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.file, flags)?;
-        connection.execute_batch(&self.setup)?;
-        connection.set_prepared_statement_cache_capacity(self.statements);
-        if let Some(care) = &self.care {
-            care.opened(&connection);
-        }
-        Ok(connection)
     }
 }
 

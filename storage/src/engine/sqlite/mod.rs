@@ -3,6 +3,7 @@
 mod checkpoint;
 mod error;
 mod lane;
+mod opening;
 mod statement;
 
 use std::path::Path;
@@ -14,7 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::checkpoint::Checkpoints;
 use self::error::driver_error;
-use self::lane::{Lane, Opening};
+use self::lane::Lane;
+use self::opening::Opening;
 use self::statement::{execute, rows};
 use crate::engine::sql::{Bound, ReadRow};
 
