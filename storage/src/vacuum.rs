@@ -7,8 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
-
+use crate::engine::alone::{Alone, May};
 use crate::engine::error::is_busy;
 use crate::engine::sql::{Columns as _, Query, ReadRow};
 use crate::{Dialect, Error, OpenError, Result};
@@ -31,7 +30,7 @@ pub struct DatabaseSize {
 pub struct Vacuum {
     dialect: Dialect,
     url: String,
-    connection: AnyConnection,
+    connection: Alone,
 }
 
 const TABLES: &str = "SELECT CAST(quote_ident(tablename) AS TEXT) AS name FROM pg_tables \
@@ -46,16 +45,14 @@ impl Vacuum {
     /// Opens a database to tidy it up. It must be there.
     pub async fn open(url: &str) -> Result<Self, OpenError> {
         let dialect = Dialect::of(url).ok_or(OpenError::Url)?;
-        sqlx::any::install_default_drivers();
         let url = dialect.existing_url(url);
-        let connection = AnyConnection::connect(&url).await?;
-        let mut vacuum = Self {
+        let mut connection = Alone::connect(&url, May::Write).await?;
+        connection.run(dialect.setup_tidying()).await?;
+        Ok(Self {
             dialect,
             url,
             connection,
-        };
-        vacuum.run(dialect.setup_tidying()).await?;
-        Ok(vacuum)
+        })
     }
 
     /// Which database it is.
@@ -110,16 +107,18 @@ impl Vacuum {
     }
 
     /// Has an SQLite database to itself from now on. `false` if a server, or another command, has it open.
-    pub async fn claim(&mut self) -> Result<bool> {
+    pub async fn claim(&mut self) -> Result<bool, OpenError> {
         // It must be the first that a connection does in the file.
-        let fresh = AnyConnection::connect(&self.url).await?;
+        let fresh = Alone::connect(&self.url, May::Write).await?;
         let used = std::mem::replace(&mut self.connection, fresh);
-        used.close().await?;
-        self.run("PRAGMA busy_timeout = 0; PRAGMA locking_mode = EXCLUSIVE;")
+        used.close().await;
+        let connection = &mut self.connection;
+        connection
+            .run("PRAGMA busy_timeout = 0; PRAGMA locking_mode = EXCLUSIVE;")
             .await?;
-        match self.run("BEGIN EXCLUSIVE").await {
+        match connection.run("BEGIN EXCLUSIVE").await {
             Ok(()) => {
-                self.run("COMMIT").await?;
+                connection.run("COMMIT").await?;
                 Ok(true)
             }
             Err(error) if is_busy(&error) => Ok(false),
@@ -135,23 +134,25 @@ impl Vacuum {
         if let Some(folder) = folder.and_then(Path::to_str) {
             let folder = folder.replace('\'', "''");
             let statement = format!("PRAGMA temp_store_directory = '{folder}'");
-            let beside = sqlx::raw_sql(AssertSqlSafe(statement));
-            if let Err(error) = self.connection.execute(beside).await {
+            if let Err(error) = self.connection.run(statement).await {
                 tracing::debug!(%error, "the copy is made where temporary files go");
             }
         }
-        self.run("PRAGMA temp_store = FILE").await?;
-        self.run("VACUUM").await?;
-        self.run("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+        for statement in [
+            "PRAGMA temp_store = FILE",
+            "VACUUM",
+            "PRAGMA wal_checkpoint(TRUNCATE)",
+        ] {
+            self.connection.run(statement).await?;
+        }
         Ok(())
     }
 
     /// The tables of a PostgreSQL database, as statements name them.
     pub async fn tables(&mut self) -> Result<Vec<String>> {
         let query = Query::new(self.dialect, TABLES);
-        let rows = query.ready()?.fetch_all(&mut self.connection).await?;
-        let rows = rows.into_iter().map(ReadRow::Any);
-        rows.map(|row| row.get("name")).collect()
+        let rows = self.connection.rows(query).await?;
+        rows.iter().map(|row| row.get("name")).collect()
     }
 
     /// Makes room in one of [`Vacuum::tables`] and counts anew what is in it, while others go on with it. Gives how many
@@ -161,26 +162,18 @@ impl Vacuum {
         let before = self.number(size(self.dialect), "bytes").await?;
         // PostgreSQL has quoted the name itself.
         let statement = format!("VACUUM (ANALYZE) {table}");
-        let statement = sqlx::raw_sql(AssertSqlSafe(statement));
-        self.connection.execute(statement).await?;
+        self.connection.run(statement).await?;
         let after = self.number(size(self.dialect), "bytes").await?;
         Ok((before, after))
     }
 
     /// Ends it.
     pub async fn close(self) {
-        // All that was done is durable.
-        let _ = self.connection.close().await;
-    }
-
-    async fn run(&mut self, statement: &'static str) -> sqlx::Result<()> {
-        let statement = sqlx::raw_sql(AssertSqlSafe(statement));
-        self.connection.execute(statement).await.map(drop)
+        self.connection.close().await;
     }
 
     async fn row(&mut self, query: Query) -> Result<ReadRow> {
-        let row = query.ready()?.fetch_optional(&mut self.connection).await?;
-        let row = row.map(ReadRow::Any);
+        let row = self.connection.row(query).await?;
         row.ok_or_else(|| Error::broken("an answer has no row"))
     }
 

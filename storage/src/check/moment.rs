@@ -1,7 +1,6 @@
 //! A connection of its own, on which everything is read as of one moment.
 
-use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
-
+use crate::engine::alone::{Alone, May};
 use crate::engine::sql::{Columns as _, Nullable, Query, ReadRow};
 use crate::{Dialect, Error, OpenError, Result};
 
@@ -9,20 +8,19 @@ use crate::{Dialect, Error, OpenError, Result};
 #[derive(Debug)]
 pub(super) struct Moment {
     dialect: Dialect,
-    connection: AnyConnection,
+    connection: Alone,
 }
 
 impl Moment {
     pub(super) async fn open(url: &str) -> Result<Self, OpenError> {
         let dialect = Dialect::of(url).ok_or(OpenError::Url)?;
-        sqlx::any::install_default_drivers();
-        let connection = AnyConnection::connect(&dialect.read_only_url(url)).await?;
+        let connection = Alone::connect(&dialect.read_only_url(url), May::Read).await?;
         let mut moment = Self {
             dialect,
             connection,
         };
-        moment.run(dialect.setup_reading()).await?;
-        moment.run(dialect.begin_reading()).await?;
+        moment.connection.run(dialect.setup_reading()).await?;
+        moment.connection.run(dialect.begin_reading()).await?;
         Ok(moment)
     }
 
@@ -33,13 +31,8 @@ impl Moment {
     /// Ends this moment and begins another.
     pub(super) async fn renew(&mut self) -> Result<()> {
         // SQLite may have ended the transaction by itself.
-        let _ = self.run("ROLLBACK").await;
-        Ok(self.run(self.dialect.begin_reading()).await?)
-    }
-
-    async fn run(&mut self, statement: &'static str) -> sqlx::Result<()> {
-        let statement = sqlx::raw_sql(AssertSqlSafe(statement));
-        self.connection.execute(statement).await.map(drop)
+        let _ = self.connection.run("ROLLBACK").await;
+        Ok(self.connection.run(self.dialect.begin_reading()).await?)
     }
 
     pub(super) fn sql(&self, text: &'static str) -> Query {
@@ -47,13 +40,11 @@ impl Moment {
     }
 
     pub(super) async fn rows(&mut self, query: Query) -> Result<Vec<ReadRow>> {
-        let rows = query.ready()?.fetch_all(&mut self.connection).await?;
-        Ok(rows.into_iter().map(ReadRow::Any).collect())
+        Ok(self.connection.rows(query).await?)
     }
 
     pub(super) async fn row(&mut self, query: Query) -> Result<Option<ReadRow>> {
-        let row = query.ready()?.fetch_optional(&mut self.connection).await?;
-        Ok(row.map(ReadRow::Any))
+        Ok(self.connection.row(query).await?)
     }
 
     /// One column of the only row of an answer.
@@ -64,7 +55,6 @@ impl Moment {
     }
 
     pub(super) async fn close(self) {
-        // What it has read is all that there is of it.
-        let _ = self.connection.close().await;
+        self.connection.close().await;
     }
 }

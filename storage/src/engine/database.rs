@@ -1,19 +1,14 @@
 //! The database of a store: an SQLite file with threads of our own, or connections to a PostgreSQL.
 
 use std::str::FromStr as _;
-use std::time::Duration;
 
-use sqlx::any::AnyPoolOptions;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{Any, AnyPool, AssertSqlSafe, Connection as _, Executor as _, Transaction};
 
+use crate::engine::migrate;
+use crate::engine::postgres::{Pools, PostgresTx};
 use crate::engine::sql::{Bound, Query, ReadRow};
 use crate::engine::sqlite::{Sqlite, SqliteTx};
-use crate::engine::{failover, migrate};
 use crate::{Dialect, OpenError, Options};
-
-/// How many connections the commit queue has where others may write beside it: it makes one transaction at a time.
-const COMMITTERS: u32 = 1;
 
 /// A database that is open.
 #[derive(Debug)]
@@ -22,61 +17,33 @@ pub(crate) enum Database {
     Postgres(Pools),
 }
 
-/// Connections to a PostgreSQL.
-#[derive(Debug)]
-pub(crate) struct Pools {
-    pub(crate) readers: AnyPool,
-    pub(crate) writers: AnyPool,
-    /// The commit queue's.
-    pub(crate) committers: AnyPool,
-}
-
 /// A transaction; dropping it undoes everything.
 pub(crate) enum Transacting {
     Sqlite(SqliteTx),
-    Postgres(Transaction<'static, Any>),
+    Postgres(PostgresTx),
 }
 
 impl Database {
     /// Opens a database and brings its schema up to date.
     pub(crate) async fn open(options: &Options, dialect: Dialect) -> Result<Self, OpenError> {
-        sqlx::any::install_default_drivers();
+        let url = dialect.written_url(&options.url);
+        if dialect == Dialect::Sqlite && !is_a_file(&url) {
+            return Err(OpenError::NoFile);
+        }
         let setup = dialect.setup(options.is_durable(), options.memory);
-        let writers = dialect.writers(options.max_connections);
-        let readers = options.max_connections.saturating_sub(writers + COMMITTERS);
-        let readers = readers.max(2);
+        migrate::run(&url, dialect, &setup).await?;
         match dialect {
             Dialect::Sqlite => {
-                let url = dialect.written_url(&options.url);
-                if !is_a_file(&url) {
-                    return Err(OpenError::NoFile);
-                }
-                let pool = connect(&url, dialect, 1, &setup).await?;
-                let migrated = migrate::run(&pool, dialect).await;
-                pool.close().await;
-                migrated?;
                 let named = SqliteConnectOptions::from_str(&url)?;
                 let sqlite = Sqlite::new(
                     named.get_filename(),
                     &setup,
                     &Dialect::setup_writing(options.memory),
-                    readers,
+                    options.max_connections.saturating_sub(2).max(2),
                 );
                 Ok(Self::Sqlite(sqlite))
             }
-            Dialect::Postgres => {
-                let url = &options.url;
-                let for_commits = format!("{setup}{}", dialect.setup_commits());
-                let writers = connect(url, dialect, writers, &setup).await?;
-                let committers = connect(url, dialect, COMMITTERS, &for_commits).await?;
-                migrate::run(&writers, dialect).await?;
-                let readers = connect(url, dialect, readers, &setup).await?;
-                Ok(Self::Postgres(Pools {
-                    readers,
-                    writers,
-                    committers,
-                }))
-            }
+            Dialect::Postgres => Ok(Self::Postgres(Pools::open(options).await?)),
         }
     }
 
@@ -84,9 +51,29 @@ impl Database {
     pub(crate) async fn rows(&self, query: Query) -> sqlx::Result<Vec<ReadRow>> {
         match self {
             Self::Sqlite(sqlite) => sqlite.rows(query.bound()?, usize::MAX).await,
+            Self::Postgres(pools) => pools.rows(query).await,
+        }
+    }
+
+    /// All rows of a read, and of another that follows from them. `then` mustn't wait for anything.
+    pub(crate) async fn rows_then(
+        &self,
+        query: Query,
+        then: impl FnOnce(&[ReadRow]) -> Option<Query> + Send + 'static,
+    ) -> sqlx::Result<(Vec<ReadRow>, Option<Vec<ReadRow>>)> {
+        match self {
+            Self::Sqlite(sqlite) => {
+                let then = move |rows: &[ReadRow]| then(rows).map(Query::bound).transpose();
+                sqlite.rows_then(query.bound()?, then).await
+            }
             Self::Postgres(pools) => {
-                let rows = query.ready()?.fetch_all(&pools.readers).await?;
-                Ok(rows.into_iter().map(ReadRow::Any).collect())
+                let first = pools.rows(query).await?;
+                let next = then(&first);
+                let more = match next {
+                    Some(query) => Some(pools.rows(query).await?),
+                    None => None,
+                };
+                Ok((first, more))
             }
         }
     }
@@ -95,10 +82,7 @@ impl Database {
     pub(crate) async fn row(&self, query: Query) -> sqlx::Result<Option<ReadRow>> {
         match self {
             Self::Sqlite(sqlite) => Ok(sqlite.rows(query.bound()?, 1).await?.pop()),
-            Self::Postgres(pools) => {
-                let row = query.ready()?.fetch_optional(&pools.readers).await?;
-                Ok(row.map(ReadRow::Any))
-            }
+            Self::Postgres(pools) => pools.row(query).await,
         }
     }
 
@@ -106,10 +90,7 @@ impl Database {
     pub(crate) async fn execute(&self, query: Query) -> sqlx::Result<u64> {
         match self {
             Self::Sqlite(sqlite) => sqlite.execute(query.bound()?).await,
-            Self::Postgres(pools) => {
-                let done = query.ready()?.execute(&pools.writers).await?;
-                Ok(done.rows_affected())
-            }
+            Self::Postgres(pools) => pools.execute(query).await,
         }
     }
 
@@ -117,10 +98,7 @@ impl Database {
     pub(crate) async fn execute_returning(&self, query: Query) -> sqlx::Result<Vec<ReadRow>> {
         match self {
             Self::Sqlite(sqlite) => sqlite.execute_returning(query.bound()?).await,
-            Self::Postgres(pools) => {
-                let rows = query.ready()?.fetch_all(&pools.writers).await?;
-                Ok(rows.into_iter().map(ReadRow::Any).collect())
-            }
+            Self::Postgres(pools) => pools.execute_returning(query).await,
         }
     }
 
@@ -128,15 +106,7 @@ impl Database {
     pub(crate) async fn begin(&self, for_commit: bool) -> sqlx::Result<Transacting> {
         match self {
             Self::Sqlite(sqlite) => Ok(Transacting::Sqlite(sqlite.begin().await?)),
-            Self::Postgres(pools) => {
-                let pool = if for_commit {
-                    pools.committers.clone()
-                } else {
-                    pools.writers.clone()
-                };
-                let begun = to_its_end(async move { pool.begin().await }).await?;
-                Ok(Transacting::Postgres(begun))
-            }
+            Self::Postgres(pools) => Ok(Transacting::Postgres(pools.begin(for_commit).await?)),
         }
     }
 
@@ -144,11 +114,7 @@ impl Database {
     pub(crate) async fn close(&self) {
         match self {
             Self::Sqlite(sqlite) => sqlite.close().await,
-            Self::Postgres(pools) => {
-                pools.readers.close().await;
-                pools.writers.close().await;
-                pools.committers.close().await;
-            }
+            Self::Postgres(pools) => pools.close().await,
         }
     }
 }
@@ -157,30 +123,21 @@ impl Transacting {
     pub(crate) async fn rows(&mut self, query: Query) -> sqlx::Result<Vec<ReadRow>> {
         match self {
             Self::Sqlite(tx) => tx.rows(query.bound()?, usize::MAX).await,
-            Self::Postgres(tx) => {
-                let rows = query.ready()?.fetch_all(&mut **tx).await?;
-                Ok(rows.into_iter().map(ReadRow::Any).collect())
-            }
+            Self::Postgres(tx) => tx.rows(query).await,
         }
     }
 
     pub(crate) async fn row(&mut self, query: Query) -> sqlx::Result<Option<ReadRow>> {
         match self {
             Self::Sqlite(tx) => Ok(tx.rows(query.bound()?, 1).await?.pop()),
-            Self::Postgres(tx) => {
-                let row = query.ready()?.fetch_optional(&mut **tx).await?;
-                Ok(row.map(ReadRow::Any))
-            }
+            Self::Postgres(tx) => tx.row(query).await,
         }
     }
 
     pub(crate) async fn execute(&mut self, query: Query) -> sqlx::Result<u64> {
         match self {
             Self::Sqlite(tx) => tx.execute(query.bound()?).await,
-            Self::Postgres(tx) => {
-                let done = query.ready()?.execute(&mut **tx).await?;
-                Ok(done.rows_affected())
-            }
+            Self::Postgres(tx) => tx.execute(query).await,
         }
     }
 
@@ -202,8 +159,7 @@ impl Transacting {
     pub(crate) async fn rollback(self) {
         match self {
             Self::Sqlite(tx) => drop(tx),
-            // If this fails the connection is gone, and the transaction with it.
-            Self::Postgres(tx) => drop(tx.rollback().await),
+            Self::Postgres(tx) => tx.rollback().await,
         }
     }
 }
@@ -218,50 +174,6 @@ fn is_a_file(url: &str) -> bool {
         None => true,
     };
     !path.ends_with(":memory:") && parameters.all(is_written)
-}
-
-/// Waits for a beginning transaction, which begins in any case. (sqlx's PostgreSQL driver forgets of one whose beginning
-/// nobody waits for any longer that it has begun: what the next one writes by that connection, outside of any transaction
-/// as they think, would be in it, and be durable or not as whoever has the connection after them commits or doesn't.)
-async fn to_its_end<T: Send + 'static>(
-    begin: impl Future<Output = sqlx::Result<T>> + Send + 'static,
-) -> sqlx::Result<T> {
-    let begun = tokio::spawn(begin).await;
-    begun.unwrap_or_else(|ended| match ended.try_into_panic() {
-        Ok(panic) => std::panic::resume_unwind(panic),
-        Err(_) => Err(sqlx::Error::WorkerCrashed),
-    })
-}
-
-async fn connect(
-    url: &str,
-    dialect: Dialect,
-    connections: u32,
-    setup: &str,
-) -> Result<AnyPool, OpenError> {
-    let setup = setup.to_owned();
-    let pool = AnyPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(30))
-        .test_before_acquire(false)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .before_acquire(move |connection, meta| {
-            Box::pin(async move {
-                let free = !connection.is_in_transaction();
-                if !free || dialect == Dialect::Sqlite {
-                    return Ok(free);
-                }
-                failover::may_be_used(connection, meta.age).await
-            })
-        })
-        .after_connect(move |connection, _| {
-            let setup = sqlx::raw_sql(AssertSqlSafe(setup.clone()));
-            Box::pin(async move { connection.execute(setup).await.map(drop) })
-        })
-        .connect(url)
-        .await?;
-    Ok(pool)
 }
 
 #[cfg(test)]

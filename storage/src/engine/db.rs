@@ -17,6 +17,17 @@ impl Store {
         Ok(self.core.database.rows(query).await?)
     }
 
+    /// All rows of a read, and of another that follows from them, if it does; SQLite is handed both at once.
+    pub(crate) async fn rows_then(
+        &self,
+        query: Query,
+        then: impl FnOnce(&[ReadRow]) -> Option<Query> + Send + 'static,
+    ) -> Result<(Vec<ReadRow>, Vec<ReadRow>)> {
+        let (first, more) = self.core.database.rows_then(query, then).await?;
+        self.core.counters.queries(1 + usize::from(more.is_some()));
+        Ok((first, more.unwrap_or_default()))
+    }
+
     /// The only row of a read.
     pub(crate) async fn row(&self, query: Query) -> Result<Option<ReadRow>> {
         self.core.counters.queries(1);

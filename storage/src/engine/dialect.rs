@@ -13,7 +13,8 @@
 //! | `BYTES` (migrations) | `BLOB` or `BYTEA` |
 //! | `SQLITE:`, `POSTGRES:` (migrations) | a line for that database alone |
 //!
-//! Lists and rows are bound as JSON: a list of values, a list of lists.
+//! Lists and rows are bound to SQLite as JSON (a list of values, a list of lists), to PostgreSQL as arrays: one for a list,
+//! one for each column of rows, so that what is `$2` here may be `$5` there.
 //!
 //! Neither database takes U+0000 everywhere (PostgreSQL has no such text, SQLite's JSON functions
 //! cut at it), so text is bound [`escaped`] and read back [`unescaped`] (`engine/sql/value.rs`).
@@ -52,11 +53,15 @@ impl Dialect {
         let mut out = String::with_capacity(text.len() + 256);
         let mut rest = text;
         // The words are rare and upper case, so look only where one may begin.
-        while let Some(at) = rest.find(['F', 'N', 'R', 'T', 'U']) {
+        while let Some(at) = rest.find(['$', 'F', 'N', 'R', 'T', 'U']) {
             out.push_str(&rest[..at]);
             rest = &rest[at..];
             if let Some((word, after)) = Word::split(rest) {
                 self.write(&mut out, &word, names);
+                rest = after;
+            } else if let Some((number, after)) = argument(rest) {
+                let first = self.first_of(number, names).to_string();
+                out.extend(["$", &first]);
                 rest = after;
             } else {
                 out.push_str(&rest[..1]);
@@ -78,49 +83,88 @@ impl Dialect {
                 out.push_str("CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)");
             }
             (Word::Unhex(what), Self::Sqlite) => out.extend(["unhex(", what, ")"]),
-            (Word::Unhex(what), Self::Postgres) => out.extend(["decode(", what, ", 'hex')"]),
+            (Word::Unhex(what), Self::Postgres) => {
+                out.extend(["decode(", &self.sql(what, names), ", 'hex')"]);
+            }
             (Word::Numbers(list) | Word::Texts(list), Self::Sqlite) => {
                 out.extend(["(SELECT value FROM json_each(", list, "))"]);
             }
-            // As a function in FROM, whose rows are kept: one among the columns is asked again for each row
-            // that looks for its like.
-            (Word::Texts(list), Self::Postgres) => {
-                let elements = ["json_array_elements_text(", list, "::json) AS each(value))"];
-                out.push_str("(SELECT value FROM ");
-                out.extend(elements);
-            }
-            (Word::Numbers(list), Self::Postgres) => {
-                let elements = ["json_array_elements_text(", list, "::json) AS each(value))"];
-                out.push_str("(SELECT CAST(value AS BIGINT) FROM ");
-                out.extend(elements);
-            }
-            (Word::Rows(list), _) => self.write_rows(out, list, names_of(list, names)),
+            (Word::Numbers(list), Self::Postgres) => self.write_any(out, list, Sort::Number, names),
+            (Word::Texts(list), Self::Postgres) => self.write_any(out, list, Sort::Text, names),
+            (Word::Rows(list), Self::Sqlite) => write_json_rows(out, list, names_of(list, names)),
+            (Word::Rows(list), Self::Postgres) => self.write_unnested(out, list, names),
         }
     }
 
-    fn write_rows(self, out: &mut String, list: &str, names: Names) {
-        out.push_str("(SELECT ");
-        for (index, (name, sort)) in names.iter().enumerate() {
-            let comma = if index == 0 { "" } else { ", " };
-            let index = index.to_string();
-            match sort {
-                Sort::Number => {
-                    out.extend([comma, "CAST(value ->> ", &index, " AS BIGINT) AS ", name]);
-                }
-                Sort::Text => out.extend([comma, "value ->> ", &index, " AS ", name]),
-            }
+    /// `IN` a list, which PostgreSQL looks for in an index when it is an array, key by key. What isn't in one it
+    /// would compare with all of it, row for row, where a table is hashed once.
+    fn write_any(self, out: &mut String, list: &str, sort: Sort, names: &[Names]) {
+        let array = self.array(list, 0, sort, names);
+        if out.ends_with(IN) && !out.ends_with(" NOT IN ") {
+            out.truncate(out.len() - IN.len());
+            out.extend([" = ANY (", &array, ")"]);
+        } else {
+            out.extend(["(SELECT * FROM unnest(", &array, "))"]);
         }
-        let elements = match self {
-            Self::Sqlite => [" FROM json_each(", list, "))"],
-            Self::Postgres => [
-                " FROM json_array_elements(",
-                list,
-                "::json) AS each(value))",
-            ],
-        };
-        out.extend(elements);
     }
 
+    fn write_unnested(self, out: &mut String, list: &str, names: &[Names]) {
+        let columns = names_of(list, names);
+        out.push_str("(SELECT * FROM unnest(");
+        for (at, (_, sort)) in columns.iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            out.extend([comma, &self.array(list, at, *sort, names)]);
+        }
+        out.push_str(") AS each(");
+        for (at, (name, _)) in columns.iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            out.extend([comma, name]);
+        }
+        out.push_str("))");
+    }
+
+    /// The array for a column of what is bound as `list`.
+    fn array(self, list: &str, column: usize, sort: Sort, names: &[Names]) -> String {
+        let number = argument(list).map_or(1, |(number, _)| number);
+        let at = self.first_of(number, names) + column;
+        match sort {
+            Sort::Number => format!("${at}::bigint[]"),
+            Sort::Text => format!("${at}::text[]"),
+        }
+    }
+
+    /// What the argument with this number is, or the first of what it is, to the database.
+    fn first_of(self, number: usize, names: &[Names]) -> usize {
+        match self {
+            Self::Sqlite => number,
+            Self::Postgres => {
+                let before = names.iter().take(number.saturating_sub(1));
+                number
+                    + before
+                        .map(|rows| rows.len().saturating_sub(1))
+                        .sum::<usize>()
+            }
+        }
+    }
+}
+
+/// Rows as JSON.
+fn write_json_rows(out: &mut String, list: &str, names: Names) {
+    out.push_str("(SELECT ");
+    for (index, (name, sort)) in names.iter().enumerate() {
+        let comma = if index == 0 { "" } else { ", " };
+        let index = index.to_string();
+        match sort {
+            Sort::Number => {
+                out.extend([comma, "CAST(value ->> ", &index, " AS BIGINT) AS ", name]);
+            }
+            Sort::Text => out.extend([comma, "value ->> ", &index, " AS ", name]),
+        }
+    }
+    out.extend([" FROM json_each(", list, "))"]);
+}
+
+impl Dialect {
     /// A migration's text for this database.
     pub(crate) fn schema(self, text: &str) -> String {
         let (row_id, bytes, own, other) = match self {
@@ -136,14 +180,6 @@ impl Dialect {
         text.replace("ROW_ID", row_id).replace("BYTES", bytes)
     }
 
-    /// How many connections may write at once, that of the commit queue apart where it has one of its own.
-    pub(crate) fn writers(self, max_connections: u32) -> u32 {
-        match self {
-            Self::Sqlite => 1,
-            Self::Postgres => (max_connections / 3).clamp(2, 8),
-        }
-    }
-
     /// Whether other processes may write to the same database.
     pub(crate) fn is_shared(self) -> bool {
         self == Self::Postgres
@@ -156,6 +192,8 @@ impl Dialect {
         self == Self::Postgres
     }
 }
+
+const IN: &str = " IN ";
 
 /// A word of the table above, with what stands in its brackets.
 enum Word<'a> {
@@ -191,11 +229,17 @@ impl<'a> Word<'a> {
 
 /// The columns of the rows that are bound as `argument`, `$1` or its like.
 fn names_of(argument: &str, names: &[Names]) -> Names {
-    let number = argument
-        .strip_prefix('$')
-        .and_then(|number| number.parse::<usize>().ok());
+    let number = self::argument(argument).map(|(number, _)| number);
     let found = number.and_then(|number| names.get(number.checked_sub(1)?));
     found.copied().unwrap_or_default()
+}
+
+/// The number of the argument that `text` begins with (`$1`), and what comes after it.
+pub(crate) fn argument(text: &str) -> Option<(usize, &str)> {
+    let rest = text.strip_prefix('$')?;
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, after) = rest.split_at(digits);
+    Some((number.parse().ok()?, after))
 }
 
 /// What a column is to a database.
@@ -295,25 +339,21 @@ mod tests {
 
     #[test]
     fn words_are_replaced() {
-        let text = "INSERT INTO t SELECT x.no, UNHEX(x.body) FROM ROWS($2) AS x \
-                    WHERE x.no IN NUMBERS($1) AND UPPER(t) NOT IN TEXTS($3) FOR_UPDATE";
-        let names: &[Names] = &[&[], &[("no", Sort::Number), ("body", Sort::Text)], &[]];
+        let text = "INSERT INTO t SELECT x.no, UNHEX(x.body), UNHEX($4) FROM ROWS($2) AS x \
+                    WHERE x.no IN NUMBERS($1) AND UPPER(t) NOT IN TEXTS($3) AND b < $4 FOR_UPDATE";
+        let names: &[Names] = &[&[], &[("no", Sort::Number), ("body", Sort::Text)], &[], &[]];
         assert_eq!(
             Dialect::Sqlite.sql(text, names),
-            "INSERT INTO t SELECT x.no, unhex(x.body) FROM \
+            "INSERT INTO t SELECT x.no, unhex(x.body), unhex($4) FROM \
              (SELECT CAST(value ->> 0 AS BIGINT) AS no, value ->> 1 AS body FROM json_each($2)) AS x \
              WHERE x.no IN (SELECT value FROM json_each($1)) \
-             AND UPPER(t) NOT IN (SELECT value FROM json_each($3)) "
+             AND UPPER(t) NOT IN (SELECT value FROM json_each($3)) AND b < $4 "
         );
         assert_eq!(
             Dialect::Postgres.sql(text, names),
-            "INSERT INTO t SELECT x.no, decode(x.body, 'hex') FROM \
-             (SELECT CAST(value ->> 0 AS BIGINT) AS no, value ->> 1 AS body \
-             FROM json_array_elements($2::json) AS each(value)) AS x \
-             WHERE x.no IN (SELECT CAST(value AS BIGINT) \
-             FROM json_array_elements_text($1::json) AS each(value)) \
-             AND UPPER(t) NOT IN (SELECT value \
-             FROM json_array_elements_text($3::json) AS each(value)) FOR UPDATE"
+            "INSERT INTO t SELECT x.no, decode(x.body, 'hex'), decode($5, 'hex') FROM \
+             (SELECT * FROM unnest($2::bigint[], $3::text[]) AS each(no, body)) AS x \
+             WHERE x.no = ANY ($1::bigint[]) AND UPPER(t) NOT IN (SELECT * FROM unnest($4::text[])) AND b < $5 FOR UPDATE"
         );
     }
 

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use sqlx::{Any, AnyConnection};
+use sqlx::PgConnection;
 
 /// For so long after the last sign of trouble: meanwhile each use of such a connection costs a statement more.
 const WARY: Duration = Duration::from_mins(1);
@@ -54,17 +54,17 @@ fn is_suspect(age: Duration) -> bool {
 
 /// Whether a connection to a PostgreSQL may be used. An error drops it as well.
 pub(crate) async fn may_be_used(
-    connection: &mut AnyConnection,
+    connection: &mut PgConnection,
     age: Duration,
 ) -> sqlx::Result<bool> {
     if !is_suspect(age) {
         return Ok(true);
     }
-    let asked = sqlx::query_scalar::<Any, i32>(STANDBY);
-    Ok(asked.fetch_one(connection).await? == 0)
+    let is_standby: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()")
+        .fetch_one(connection)
+        .await?;
+    Ok(!is_standby)
 }
-
-const STANDBY: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN 1 ELSE 0 END";
 
 #[cfg(test)]
 mod tests {

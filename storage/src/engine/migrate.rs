@@ -1,9 +1,11 @@
 //! Brings the schema up to date when a store is opened.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
+use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{AnyPool, AssertSqlSafe, SqlSafeStr as _};
+use sqlx::{AnyPool, AssertSqlSafe, Executor as _, SqlSafeStr as _};
 
 use crate::{Dialect, OpenError};
 
@@ -13,8 +15,26 @@ mod files { include!(concat!(env!("OUT_DIR"), "/migrations.rs")); }
 /// The lowest schema number that a binary must know to work with the newest schema.
 const OLDEST_BINARY: i64 = 64;
 
-/// Applies what is missing. A schema newer than this binary is fine as long as it says so.
-pub(crate) async fn run(pool: &AnyPool, dialect: Dialect) -> Result<(), OpenError> {
+/// Applies what is missing, by a connection of its own that is told `setup` first.
+pub(crate) async fn run(url: &str, dialect: Dialect, setup: &str) -> Result<(), OpenError> {
+    sqlx::any::install_default_drivers();
+    let setup = setup.to_owned();
+    let pool = AnyPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(Duration::from_secs(30))
+        .after_connect(move |connection, _| {
+            let setup = sqlx::raw_sql(AssertSqlSafe(setup.clone()));
+            Box::pin(async move { connection.execute(setup).await.map(drop) })
+        })
+        .connect(url)
+        .await?;
+    let applied = apply(&pool, dialect).await;
+    pool.close().await;
+    applied
+}
+
+/// A schema newer than this binary is fine as long as it says so.
+async fn apply(pool: &AnyPool, dialect: Dialect) -> Result<(), OpenError> {
     let migrations = load(dialect)?;
     let newest = migrations.last().map_or(0, |last| last.version);
     let mut migrator = Migrator::with_migrations(migrations);
@@ -38,8 +58,6 @@ pub(crate) async fn fill(
     connection: &mut sqlx::AnyConnection,
     dialect: Dialect,
 ) -> Result<(), OpenError> {
-    use sqlx::Executor as _;
-
     let migrations = load(dialect)?;
     let texts: Vec<_> = migrations.iter().map(|one| one.sql.as_str()).collect();
     let all = sqlx::raw_sql(AssertSqlSafe(texts.join(";\n")));
@@ -153,7 +171,7 @@ mod tests {
                 VALUES (1, 'm.room.name', ''), (2, 'm.room.member', '@a:here'); \
                 INSERT INTO current_state (room, state_key, event, pos) VALUES (1, 1, 1, 6), (1, 2, 2, 7)";
             sqlx::raw_sql(rows).execute(&pool).await.unwrap();
-            run(&pool, dialect).await.unwrap();
+            apply(&pool, dialect).await.unwrap();
             let bump: i64 = sqlx::query_scalar("SELECT bump FROM room")
                 .fetch_one(&pool)
                 .await

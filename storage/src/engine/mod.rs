@@ -1,5 +1,6 @@
 //! What everything stands on: the database in both dialects, opening and closing, clocks, counters, caches.
 
+pub(crate) mod alone;
 pub(crate) mod blocks;
 pub(crate) mod cache;
 pub(crate) mod clock;
@@ -14,6 +15,7 @@ pub(crate) mod lease;
 pub(crate) mod migrate;
 pub(crate) mod numbers;
 pub(crate) mod options;
+pub(crate) mod postgres;
 pub mod random;
 pub(crate) mod scratch;
 pub(crate) mod settings;

@@ -109,6 +109,11 @@ impl Store {
         &self,
         rooms: impl IntoIterator<Item = RoomNo>,
     ) -> Result<Vec<RoomNo>> {
+        let mut rooms = rooms.into_iter().peekable();
+        if rooms.peek().is_none() {
+            // Of messages there are none.
+            return Ok(Vec::new());
+        }
         let query = self
             .sql("SELECT room FROM people_room WHERE room IN NUMBERS($1) AND open >= $2")
             .numbers(rooms)

@@ -62,9 +62,21 @@ impl Store {
 
     /// The events with these numbers, in their order; a missing one is an error.
     pub async fn events_by_no(&self, nos: &[EventNo]) -> Result<Vec<Arc<StoredEvent>>> {
-        let mut found: HashMap<EventNo, Arc<StoredEvent>> = HashMap::with_capacity(nos.len());
+        let none = HashMap::with_capacity(nos.len());
+        self.events_besides(none, nos).await
+    }
+
+    /// The same, of which some have been read already.
+    async fn events_besides(
+        &self,
+        mut found: HashMap<EventNo, Arc<StoredEvent>>,
+        nos: &[EventNo],
+    ) -> Result<Vec<Arc<StoredEvent>>> {
         let mut left = Vec::new();
         for no in nos {
+            if found.contains_key(no) {
+                continue;
+            }
             match self.remembered_event(*no) {
                 Some(event) => drop(found.insert(*no, event)),
                 None => left.push(*no),
@@ -81,9 +93,25 @@ impl Store {
 
     /// The events whose numbers a query lists as `no`, in its order.
     pub(crate) async fn listed(&self, query: Query) -> Result<Vec<Arc<StoredEvent>>> {
-        let rows = self.rows(query).await?;
-        let nos = rows.iter().map(|row| row.get("no"));
-        self.events_by_no(&nos.collect::<Result<Vec<_>>>()?).await
+        let moment = self.core.caches.events.moment();
+        let store = self.clone();
+        // What isn't remembered of them is read where they are listed: nobody is woken in between.
+        let left = move |rows: &[ReadRow]| {
+            // Whoever lists them says what is wrong with a number.
+            let nos = numbers(rows).unwrap_or_default().into_iter();
+            let left: Vec<EventNo> = nos
+                .filter(|no| store.remembered_event(*no).is_none())
+                .collect();
+            (!left.is_empty()).then(|| store.event_query(&left))
+        };
+        let (listed, read) = self.rows_then(query, left).await?;
+        let mut found = HashMap::with_capacity(listed.len());
+        for row in &read {
+            let event = self.read_event(moment, row)?;
+            found.insert(event.no, event);
+        }
+        let nos = numbers(&listed)?;
+        self.events_besides(found, &nos).await
     }
 
     /// The numbers of those of the events that are stored.
@@ -327,10 +355,12 @@ impl Store {
     }
 
     async fn event_rows(&self, nos: &[EventNo]) -> Result<Vec<ReadRow>> {
-        let query = self
-            .sql(concat_events!("WHERE e.no IN NUMBERS($1)"))
-            .numbers(nos.iter().copied());
-        self.rows(query).await
+        self.rows(self.event_query(nos)).await
+    }
+
+    fn event_query(&self, nos: &[EventNo]) -> Query {
+        self.sql(concat_events!("WHERE e.no IN NUMBERS($1)"))
+            .numbers(nos.iter().copied())
     }
 
     /// The event of a row of [`concat_events!`] that was read after `moment`; the one in the cache if there is one by now.
@@ -345,6 +375,11 @@ impl Store {
         let cache = &caches.events;
         Ok(cache.get_or_insert_since(moment, event.no, event, weight))
     }
+}
+
+/// The numbers of events that rows list.
+pub(super) fn numbers(rows: &[ReadRow]) -> Result<Vec<EventNo>> {
+    rows.iter().map(|row| row.get("no")).collect()
 }
 
 /// As much of a stored event as tells a membership. A redaction leaves it.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::sql::{Columns as _, ReadRow, rows};
+use crate::engine::sql::{Columns as _, rows};
 use crate::{EventNo, KeyNo, Pos, Result, RoomNo, Store, StoredEvent};
 
 /// A place between events: right after the event with this depth and order.
@@ -89,8 +89,7 @@ impl Store {
             }
         });
         let query = query.bind(room).bind(from.depth).bind(from.order);
-        let found = self.rows(query.bind(upto).bind(limit)).await?;
-        self.events_by_no(&numbers(&found)?).await
+        self.listed(query.bind(upto).bind(limit)).await
     }
 
     /// The newest `limit` live events with `after < pos ≤ upto`, ascending by position.
@@ -110,9 +109,9 @@ impl Store {
             .bind(after.0.max(0))
             .bind(upto)
             .bind(limit);
-        let mut nos = numbers(&self.rows(query).await?)?;
-        nos.reverse();
-        self.events_by_no(&nos).await
+        let mut events = self.listed(query).await?;
+        events.reverse();
+        Ok(events)
     }
 
     /// The newest `limit` live events up to `upto` of each of these rooms, in order, room by room.
@@ -145,8 +144,7 @@ impl Store {
             .bind(upto)
             .bind(limit)
             .bind(after.0.max(0));
-        let nos = numbers(&self.rows(query).await?)?;
-        self.events_by_no(&nos).await
+        self.listed(query).await
     }
 
     /// The numbers of the newest `limit` live events of each room after its position and up to `upto`, in order,
@@ -228,8 +226,7 @@ impl Store {
             .rows(&within.collect::<Vec<_>>())
             .bind(upto)
             .bind(limit);
-        let nos = numbers(&self.rows(query).await?)?;
-        self.events_by_no(&nos).await
+        self.listed(query).await
     }
 
     /// The oldest `limit` live events of these rooms together, of each after its position and up to `upto`, in order.
@@ -256,8 +253,7 @@ impl Store {
             .rows(&rooms.collect::<Vec<_>>())
             .bind(upto)
             .bind(limit);
-        let nos = numbers(&self.rows(query).await?)?;
-        self.events_by_no(&nos).await
+        self.listed(query).await
     }
 
     /// The oldest `limit` live events with `after < pos ≤ upto`, in order.
@@ -277,8 +273,7 @@ impl Store {
             .bind(after.0.max(0))
             .bind(upto)
             .bind(limit);
-        let nos = numbers(&self.rows(query).await?)?;
-        self.events_by_no(&nos).await
+        self.listed(query).await
     }
 
     /// Right before the newest `count` of the room's events with `after < pos ≤ upto`; `None` if there are no more.
@@ -326,8 +321,4 @@ impl Store {
             })
             .collect()
     }
-}
-
-fn numbers(rows: &[ReadRow]) -> Result<Vec<EventNo>> {
-    rows.iter().map(|row| row.get("no")).collect()
 }

@@ -17,7 +17,7 @@ pub async fn cut_connections(store: &Store) {
         let mut connections = Vec::new();
         for _ in 0..pool.options().get_max_connections() {
             let mut connection = pool.acquire().await.expect("a connection can be had");
-            let asked = sqlx::query_scalar::<sqlx::Any, i32>("SELECT pg_backend_pid()");
+            let asked = sqlx::query_scalar::<sqlx::Postgres, i32>("SELECT pg_backend_pid()");
             let pid = asked.fetch_one(&mut *connection).await;
             pids.push(pid.expect("it has a number"));
             connections.push(connection);

@@ -3,7 +3,8 @@
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
 use crate::Store;
-use crate::engine::database::{Database, Pools};
+use crate::engine::database::Database;
+use crate::engine::postgres::Pools;
 use crate::engine::sql::Columns as _;
 
 /// Tables that have one row, or few.

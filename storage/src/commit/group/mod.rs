@@ -95,7 +95,7 @@ async fn write_group(store: &Store, jobs: &[Job], held: Option<Tx>) -> Result<Wr
         return Ok(Written {
             known,
             decisions,
-            plan: Plan::default(),
+            plan: Plan::new(store.core.dialect),
             found: Found::default(),
             base: store.core.tail.head(),
             back: 0,
@@ -103,7 +103,8 @@ async fn write_group(store: &Store, jobs: &[Job], held: Option<Tx>) -> Result<Wr
         });
     }
     let found = find(store, &mut tx, &accepted, &known).await?;
-    let plan = rows::plan(&accepted, &mut known, &found, store.clock().now_ms())?;
+    let now = store.clock().now_ms();
+    let plan = rows::plan(store.core.dialect, &accepted, &mut known, &found, now)?;
     let (base, back) = write::write(&mut tx, &plan).await?;
     if !plan.summarised.is_empty() {
         summary::rows::write(&mut tx, &plan.summarised, store.summary_keys().await?).await?;

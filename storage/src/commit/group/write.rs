@@ -1,10 +1,11 @@
 //! Sends a plan's rows: those without positions, the counter, those with. SQLite, where nobody waits for the counter,
-//! takes all but that in one go.
+//! takes all but that in one go; PostgreSQL takes all of it as one statement, if it is what a message writes.
 
 use crate::commit::rows::Plan;
 use crate::engine::db::Tx;
 use crate::engine::sql::Columns as _;
-use crate::engine::sql::statement::{Statement, Statements};
+use crate::engine::sql::merged;
+use crate::engine::sql::statement::Statement;
 use crate::engine::trouble::Trouble;
 use crate::{Error, Pos};
 
@@ -14,6 +15,9 @@ pub(super) async fn write(tx: &mut Tx, plan: &Plan) -> Result<(Pos, i64), Troubl
         let (base, back) = take_counter(tx, plan).await?;
         at_once(tx, plan, base, back).await?;
         return Ok((base, back));
+    }
+    if plan.positions() > 0 && merged::can_be(plan.statements.all()) {
+        return as_one(tx, plan).await;
     }
     for statement in &plan.statements.before {
         run(tx, statement, Pos(0), 0).await?;
@@ -54,15 +58,27 @@ async fn run(tx: &mut Tx, statement: &Statement, base: Pos, back: i64) -> Result
     touches(tx, statement, touched).await
 }
 
+/// All statements and the counter as one statement.
+async fn as_one(tx: &mut Tx, plan: &Plan) -> Result<(Pos, i64), Trouble> {
+    let all: Vec<&Statement> = plan.statements.all().collect();
+    let query = merged::merged(plan.positions(), plan.backfilled, &all);
+    let row = tx.row(query).await?;
+    let row = row.ok_or_else(|| Error::broken("the counter is gone"))?;
+    let wrote = merged::read(&row, all.len())?;
+    for (statement, touched) in all.into_iter().zip(wrote.touched) {
+        touches(tx, statement, touched).await?;
+    }
+    Ok((Pos(wrote.base), wrote.back))
+}
+
 /// All statements at once.
 async fn at_once(tx: &mut Tx, plan: &Plan, base: Pos, back: i64) -> Result<(), Trouble> {
-    let Statements { before, after } = &plan.statements;
-    let all: Vec<&Statement> = before.iter().chain(after).collect();
+    let all: Vec<&Statement> = plan.statements.all().collect();
     if all.is_empty() {
         return Ok(());
     }
     let many = (all.iter()).map(|statement| statement.bound([base.0, back]));
-    let touched = tx.execute_many(many.collect()).await?;
+    let touched = tx.execute_many(many.collect::<sqlx::Result<_>>()?).await?;
     if touched.len() != all.len() {
         return Err(Error::broken("not every statement was run").into());
     }

@@ -159,7 +159,8 @@ impl Maker<'_> {
             });
             last.insert(set_no, pos);
         }
-        self.plan.statements.after(
+        self.plan.statements.after_in(
+            "outbound",
             "INSERT INTO outbound (pos, room, event, set_no) \
              SELECT pos + $2, room, event, set_no FROM ROWS($1) AS x",
             &rows,
@@ -167,12 +168,14 @@ impl Maker<'_> {
         let last: Vec<_> = (last.into_iter())
             .map(|(set_no, last_pos)| LastRow { set_no, last_pos })
             .collect();
-        self.plan.statements.after(
+        self.plan.statements.after_in(
+            "outbound_last",
             "INSERT INTO outbound_last (set_no, last_pos) \
              SELECT set_no, last_pos + $2 FROM ROWS($1) AS x WHERE true \
              ON CONFLICT (set_no) DO UPDATE SET last_pos = excluded.last_pos",
             &last,
-        )
+        )?;
+        Ok(())
     }
 }
 

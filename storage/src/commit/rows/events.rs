@@ -121,26 +121,13 @@ impl<'a> Maker<'a> {
             }
             .push(row);
         }
+        let statements = &mut self.plan.statements;
         // A number that another event has would leave its row out.
-        self.plan.statements.before(INSERT_EVENT, &others)?;
-        if let Some(last) = self
-            .plan
-            .statements
-            .before
-            .last_mut()
-            .filter(|_| !others.is_empty())
-        {
-            last.expect = Some(others.len());
+        if let Some(statement) = statements.before_in("event", INSERT_EVENT, &others)? {
+            statement.expect = Some(others.len());
         }
-        self.plan.statements.after(INSERT_EVENT, &placed)?;
-        if let Some(last) = self
-            .plan
-            .statements
-            .after
-            .last_mut()
-            .filter(|_| !placed.is_empty())
-        {
-            last.expect = Some(placed.len());
+        if let Some(statement) = statements.after_in("event", INSERT_EVENT, &placed)? {
+            statement.expect = Some(placed.len());
         }
         Ok(())
     }
@@ -228,11 +215,13 @@ impl<'a> Maker<'a> {
                 ts: now,
             })
             .collect();
-        self.plan.statements.before(
+        self.plan.statements.before_in(
+            "client_transaction",
             "INSERT INTO client_transaction (user_no, device, path, txn_id, event, ts) \
              SELECT user_no, device, path, txn_id, event, ts FROM ROWS($1) AS x",
             &rows,
-        )
+        )?;
+        Ok(())
     }
 
     pub(super) fn redactions(&mut self, known: &GroupState) -> Result<()> {

@@ -24,7 +24,7 @@ use crate::engine::sql::statement::Statements;
 use crate::facts::FactsBasis;
 use crate::rooms::heads::extremities_text;
 use crate::{
-    EventNo, NewEvent, Redacts, Result, RoomNo, RoomWrite, SnapshotNo, StoredEvent, UserNo,
+    Dialect, EventNo, NewEvent, Redacts, Result, RoomNo, RoomWrite, SnapshotNo, StoredEvent, UserNo,
 };
 
 /// What was read for the rows.
@@ -70,7 +70,7 @@ pub(super) enum Planned {
 }
 
 /// Everything to write, in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Plan {
     /// What position base + 1, base + 2, … is.
     pub(super) log: Vec<Planned>,
@@ -91,12 +91,13 @@ pub(super) struct Plan {
 }
 
 pub(super) fn plan(
+    dialect: Dialect,
     accepted: &[(usize, &Job)],
     known: &mut GroupState,
     found: &Found,
     now: i64,
 ) -> Result<Plan> {
-    let mut plan = Plan::default();
+    let mut plan = Plan::new(dialect);
     assign(accepted, known, &mut plan);
     plan.redacted = events::redacted(accepted, known, found);
     plan.summarised = activity::summarised(accepted, &plan.redacted, found);
@@ -209,6 +210,21 @@ pub(super) struct Maker<'a> {
 }
 
 impl Plan {
+    /// Of nothing so far.
+    pub(super) fn new(dialect: Dialect) -> Self {
+        Self {
+            log: Vec::new(),
+            spans: Vec::new(),
+            backfilled: 0,
+            offsets: HashMap::new(),
+            redacted: HashMap::new(),
+            gapped: HashSet::new(),
+            summarised: BTreeSet::new(),
+            bumps: HashMap::new(),
+            statements: Statements::new(dialect),
+        }
+    }
+
     /// How many positions the group takes.
     pub(super) fn positions(&self) -> i64 {
         count(self.log.len())
@@ -280,22 +296,17 @@ impl<'a> Maker<'a> {
                 body: hex(&new.nodes.encode(new.no)),
             });
         }
-        self.plan.statements.before(
+        let inserted = self.plan.statements.before_in(
+            "state_snapshot",
             "INSERT INTO state_snapshot (no, room, parent, body) \
              SELECT no, room, parent, UNHEX(body) FROM ROWS($1) AS x WHERE true \
              ON CONFLICT (no) DO NOTHING",
             &rows,
         )?;
-        if let Some(last) = self
-            .plan
-            .statements
-            .before
-            .last_mut()
-            .filter(|_| !rows.is_empty())
-        {
+        if let Some(statement) = inserted {
             // One that was stored before may be on the collector's list by now.
-            last.expect = Some(rows.len());
-            last.otherwise = Some(
+            statement.expect = Some(rows.len());
+            statement.otherwise = Some(
                 "DELETE FROM snapshot_candidate WHERE room IN (SELECT room FROM ROWS($1) AS x)",
             );
         }
@@ -326,12 +337,14 @@ impl<'a> Maker<'a> {
                 });
             }
         }
-        self.plan.statements.after(
+        self.plan.statements.after_in(
+            "room",
             "UPDATE room SET state_version = x.state_version, snapshot = x.snapshot, \
              extremities = x.extremities, joined = x.joined, invited = x.invited, \
              public = x.public, bump = COALESCE(x.bump + $2, room.bump), last_pos = x.last_pos + $2 FROM ROWS($1) AS x WHERE room.no = x.no",
             &rows,
-        )
+        )?;
+        Ok(())
     }
 }
 

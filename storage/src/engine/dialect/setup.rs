@@ -28,7 +28,7 @@ impl Dialect {
     }
 
     /// What the connection of the commit queue is told besides. All that it asks for goes by keys: PostgreSQL guesses
-    /// that a bound list has a hundred rows, and would read a whole table, or a whole index, for the one that it has. And
+    /// that a bound list has ten rows, and might read a whole table, or a whole index, for the one that it has. And
     /// it asks the same again and again, so a plan is made once.
     /// And as it locks what all others wait for (rooms, the counter), a process that stands still in the middle of a commit
     /// loses it soon: a turn takes at most a second.

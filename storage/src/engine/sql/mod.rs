@@ -9,6 +9,8 @@
 //! store.sql("DELETE FROM t USING … FROM ROWS($1) AS x WHERE t.room = x.room AND t.kind = x.kind").rows(&rows)
 //! ```
 
+mod list;
+pub(crate) mod merged;
 mod row;
 pub(crate) mod statement;
 mod text;
@@ -17,21 +19,27 @@ mod value;
 use std::sync::Arc;
 
 use serde::Serialize;
-use sqlx::any::AnyArguments;
-use sqlx::{Any, AssertSqlSafe};
+use sqlx::postgres::PgArguments;
+use sqlx::{AssertSqlSafe, Postgres};
 
 use crate::engine::dialect::{Dialect, escaped};
 pub(crate) use crate::engine::dialect::{Names, Sort};
+pub(crate) use list::{Array, List, json_of};
 pub(crate) use row::{ReadRow, SqliteRow};
 pub(crate) use value::{Cell, Column, Columns, Nullable, Value, numbers};
 
 /// Rows that are bound many at once, made by [`rows!`].
 pub(crate) trait Rows: Serialize {
     const NAMES: Names;
+    /// Appends each column to its array.
+    fn append_to(&self, arrays: &mut [Array]);
 }
 
 impl<R: Rows> Rows for &R {
     const NAMES: Names = R::NAMES;
+    fn append_to(&self, arrays: &mut [Array]) {
+        (**self).append_to(arrays);
+    }
 }
 
 /// Makes a struct whose fields are the columns of rows to bind.
@@ -50,6 +58,12 @@ macro_rules! rows {
             const NAMES: $crate::engine::sql::Names = &[
                 $((stringify!($field), <$type as $crate::engine::sql::Value>::SORT)),*
             ];
+            fn append_to(&self, arrays: &mut [$crate::engine::sql::Array]) {
+                let mut arrays = arrays.iter_mut();
+                $(if let Some(array) = arrays.next() {
+                    array.push($crate::engine::sql::Value::cell(&self.$field));
+                })*
+            }
         }
 
         impl $(<$life>)? serde::Serialize for $name $(<$life>)? {
@@ -72,12 +86,25 @@ pub(crate) struct Bound {
     pub(crate) arguments: Vec<Cell<'static>>,
 }
 
+/// What is bound to one `$n`.
+enum Argument {
+    One(Cell<'static>, Sort),
+    Many(Arc<List>),
+}
+
+enum Text {
+    /// With the words of `engine/dialect.rs`.
+    Ours(&'static str),
+    /// In the database's own.
+    Made(Arc<str>),
+}
+
 /// A statement with its arguments, in the order `$1`, `$2`, …
 #[must_use]
 pub(crate) struct Query {
     dialect: Dialect,
-    text: &'static str,
-    arguments: Vec<(Cell<'static>, Sort)>,
+    text: Text,
+    arguments: Vec<Argument>,
     /// What `ROWS($n)` stands for, by n − 1.
     names: Vec<Names>,
     /// Why an argument couldn't be bound.
@@ -86,6 +113,15 @@ pub(crate) struct Query {
 
 impl Query {
     pub(crate) fn new(dialect: Dialect, text: &'static str) -> Self {
+        Self::of(dialect, Text::Ours(text))
+    }
+
+    /// A statement in the database's own words.
+    fn made(dialect: Dialect, text: Arc<str>) -> Self {
+        Self::of(dialect, Text::Made(text))
+    }
+
+    fn of(dialect: Dialect, text: Text) -> Self {
         Self {
             dialect,
             text,
@@ -98,20 +134,21 @@ impl Query {
     /// The next argument.
     pub(crate) fn bind<T: Value>(self, value: T) -> Self {
         let cell = value.cell().owned();
-        self.add(cell, T::SORT, &[])
+        self.add(Argument::One(cell, T::SORT), &[])
     }
 
     /// The next argument: rows, for `ROWS($n)`.
     pub(crate) fn rows<R: Rows>(self, rows: &[R]) -> Self {
-        self.list(json_of(rows), R::NAMES)
+        let list = List::of_rows(self.dialect, rows);
+        self.list(list.map(Arc::new), R::NAMES)
     }
 
     /// The next argument: a list, for `NUMBERS($n)`.
     pub(crate) fn numbers<T: Into<i64>>(self, numbers: impl IntoIterator<Item = T>) -> Self {
-        let cells = numbers
-            .into_iter()
-            .map(|number| Cell::Number(number.into()));
-        self.list(json_of(&cells.collect::<Vec<_>>()), &[])
+        let numbers = numbers.into_iter();
+        let cells = numbers.map(|number| Cell::Number(number.into()));
+        let list = List::of_cells(self.dialect, Sort::Number, cells);
+        self.list(list.map(Arc::new), &[])
     }
 
     /// The next argument: a list, for `TEXTS($n)`.
@@ -119,38 +156,48 @@ impl Query {
         self,
         texts: impl IntoIterator<Item = &'a T>,
     ) -> Self {
-        let cells = texts
-            .into_iter()
-            .map(|text| Cell::Text(escaped(text.as_ref())));
-        self.list(json_of(&cells.collect::<Vec<_>>()), &[])
+        let texts = texts.into_iter();
+        let cells = texts.map(|text| Cell::Text(escaped(text.as_ref())));
+        let list = List::of_cells(self.dialect, Sort::Text, cells);
+        self.list(list.map(Arc::new), &[])
     }
 
-    /// The next argument: a list that is text already, with the names of its rows' columns.
-    pub(crate) fn list(mut self, text: sqlx::Result<String>, names: Names) -> Self {
-        match text {
-            Ok(text) => self.add(Cell::Text(text.into()), Sort::Text, names),
+    /// The next argument: a list that is made already, with the names of its rows' columns.
+    pub(crate) fn list(mut self, list: sqlx::Result<Arc<List>>, names: Names) -> Self {
+        match list {
+            Ok(list) => self.add(Argument::Many(list), names),
             Err(error) => {
                 self.failed.get_or_insert(error);
-                self.add(Cell::Null, Sort::Text, names)
+                self
             }
         }
     }
 
-    fn add(mut self, cell: Cell<'static>, sort: Sort, names: Names) -> Self {
-        self.arguments.push((cell, sort));
+    fn add(mut self, argument: Argument, names: Names) -> Self {
+        self.arguments.push(argument);
         self.names.push(names);
         self
     }
 
-    /// What sqlx takes.
-    pub(crate) fn ready(self) -> sqlx::Result<sqlx::query::Query<'static, Any, AnyArguments>> {
+    fn words(&self) -> Arc<str> {
+        match &self.text {
+            Text::Ours(text) => text::text(self.dialect, text, &self.names),
+            Text::Made(text) => text.clone(),
+        }
+    }
+
+    /// What sqlx takes for PostgreSQL.
+    pub(crate) fn ready(self) -> sqlx::Result<sqlx::query::Query<'static, Postgres, PgArguments>> {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        let text = text::text(self.dialect, self.text, &self.names);
-        let mut arguments = AnyArguments::default();
-        for (cell, sort) in self.arguments {
-            cell.add_to(&mut arguments, sort)?;
+        let text = self.words();
+        let mut arguments = PgArguments::default();
+        for argument in self.arguments {
+            match argument {
+                Argument::One(cell, sort) => cell.add_to(&mut arguments, sort)?,
+                Argument::Many(list) => list.add_to(&mut arguments)?,
+            }
         }
         Ok(sqlx::query_with(AssertSqlSafe(text), arguments))
     }
@@ -160,15 +207,14 @@ impl Query {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        let arguments = self.arguments.into_iter();
+        let text = self.words();
+        let arguments = self.arguments.into_iter().map(|argument| match argument {
+            Argument::One(cell, _) => Ok(cell),
+            Argument::Many(list) => list.into_cell(),
+        });
         Ok(Bound {
-            text: text::text(self.dialect, self.text, &self.names),
-            arguments: arguments.map(|(cell, _)| cell).collect(),
+            text,
+            arguments: arguments.collect::<sqlx::Result<_>>()?,
         })
     }
-}
-
-/// A list as the databases' JSON functions take it.
-pub(crate) fn json_of<T: Serialize>(list: &[T]) -> sqlx::Result<String> {
-    serde_json::to_string(list).map_err(|error| sqlx::Error::Encode(error.into()))
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use rusqlite::types::Value;
-use sqlx::Row as _;
-use sqlx::any::AnyRow;
+use sqlx::postgres::PgRow;
+use sqlx::{Column as _, Postgres, Row as _, Type};
 
 use crate::{Error, Result};
 
@@ -13,7 +13,13 @@ pub(crate) enum ReadRow {
     /// By a thread of ours.
     Sqlite(SqliteRow),
     /// By sqlx.
-    Any(AnyRow),
+    Postgres(Box<PgRow>),
+}
+
+impl ReadRow {
+    pub(crate) fn of_postgres(row: PgRow) -> Self {
+        Self::Postgres(Box::new(row))
+    }
 }
 
 /// What was read of SQLite: names, once for all rows of an answer, and values.
@@ -42,11 +48,11 @@ pub(crate) trait Plain: Sized {
 }
 
 macro_rules! plain {
-    ($($type:ty: $held:ident;)*) => {$(
+    ($($type:ty: $held:ident, $postgres:path;)*) => {$(
         impl Plain for $type {
             fn read(row: &ReadRow, name: &str) -> Result<Option<Self>> {
                 match row {
-                    ReadRow::Any(row) => Ok(row.try_get(name)?),
+                    ReadRow::Postgres(row) => Ok($postgres(row, name)?),
                     ReadRow::Sqlite(row) => match row.value(name) {
                         Some(Value::$held(held)) => Ok(Some(held.clone())),
                         Some(Value::Null) => Ok(None),
@@ -60,9 +66,18 @@ macro_rules! plain {
 }
 
 plain! {
-    i64: Integer;
-    String: Text;
-    Vec<u8>: Blob;
+    i64: Integer, number_of;
+    String: Text, PgRow::try_get;
+    Vec<u8>: Blob, PgRow::try_get;
+}
+
+/// PostgreSQL has numbers of several sizes: columns of tables have the largest, what functions give may be smaller.
+fn number_of(row: &PgRow, name: &str) -> sqlx::Result<Option<i64>> {
+    let small = <i32 as Type<Postgres>>::type_info();
+    if *row.try_column(name)?.type_info() == small {
+        return Ok(row.try_get::<Option<i32>, _>(name)?.map(i64::from));
+    }
+    row.try_get(name)
 }
 
 fn unexpected(name: &str, value: &Value) -> Error {

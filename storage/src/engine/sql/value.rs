@@ -14,7 +14,7 @@ use ruma::{
 };
 use serde::{Serialize, Serializer};
 use sqlx::Arguments as _;
-use sqlx::any::AnyArguments;
+use sqlx::postgres::PgArguments;
 
 use super::row::{Plain, ReadRow};
 use crate::engine::dialect::{Sort, escaped, unescaped};
@@ -39,7 +39,7 @@ impl Cell<'_> {
     }
 
     /// Appends it to a statement's arguments.
-    pub(crate) fn add_to(self, arguments: &mut AnyArguments, sort: Sort) -> sqlx::Result<()> {
+    pub(super) fn add_to(self, arguments: &mut PgArguments, sort: Sort) -> sqlx::Result<()> {
         let added = match (self, sort) {
             (Self::Null, Sort::Number) => arguments.add(None::<i64>),
             (Self::Null, Sort::Text) => arguments.add(None::<String>),

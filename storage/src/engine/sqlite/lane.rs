@@ -267,6 +267,7 @@ mod tests {
         let opening = Opening {
             file,
             setup: "PRAGMA busy_timeout = 1000;".to_owned(),
+            only_read: false,
             statements: 10,
             care: None,
         };

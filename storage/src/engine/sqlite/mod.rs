@@ -1,5 +1,6 @@
 //! An SQLite file: one thread that writes, and some that read.
 
+mod alone;
 mod checkpoint;
 mod error;
 mod lane;
@@ -19,6 +20,7 @@ use self::lane::Lane;
 use self::opening::Opening;
 use self::statement::{execute, rows};
 use crate::engine::sql::{Bound, ReadRow};
+pub(crate) use alone::SqliteAlone;
 
 /// For so long somebody waits for their turn to write, or until they are read to.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -50,6 +52,7 @@ impl Sqlite {
         let reading = Opening {
             file: file.to_owned(),
             setup: setup.to_owned(),
+            only_read: false,
             statements: READ_STATEMENTS,
             care: None,
         };
@@ -57,6 +60,7 @@ impl Sqlite {
         let writing = Opening {
             file: file.to_owned(),
             setup: format!("{setup}{of_writer}"),
+            only_read: false,
             statements: WRITE_STATEMENTS,
             care: Some(checkpoints.clone()),
         };
@@ -74,6 +78,23 @@ impl Sqlite {
     /// All rows of a read, or the first ones.
     pub(crate) async fn rows(&self, bound: Bound, most: usize) -> sqlx::Result<Vec<ReadRow>> {
         let read = move |connection: &mut Connection| rows(&bound, connection, most);
+        self.readers.run_soon(PATIENCE, read).await
+    }
+
+    /// All rows of a read, and of another that follows from them: one way to a thread and back.
+    pub(crate) async fn rows_then(
+        &self,
+        bound: Bound,
+        then: impl FnOnce(&[ReadRow]) -> sqlx::Result<Option<Bound>> + Send + 'static,
+    ) -> sqlx::Result<(Vec<ReadRow>, Option<Vec<ReadRow>>)> {
+        let read = move |connection: &mut Connection| {
+            let first = rows(&bound, connection, usize::MAX)?;
+            let more = match then(&first)? {
+                Some(bound) => Some(rows(&bound, connection, usize::MAX)?),
+                None => None,
+            };
+            Ok((first, more))
+        };
         self.readers.run_soon(PATIENCE, read).await
     }
 

@@ -11,6 +11,8 @@ pub(super) struct Opening {
     pub(super) file: PathBuf,
     /// What each is told first.
     pub(super) setup: String,
+    /// Whether nothing is written by them.
+    pub(super) only_read: bool,
     /// How many statements each keeps prepared.
     pub(super) statements: usize,
     /// Who sees to it besides.
@@ -28,7 +30,12 @@ pub(super) trait Care: std::fmt::Debug + Send + Sync {
 impl Opening {
     pub(super) fn open(&self) -> rusqlite::Result<Connection> {
         // A connection belongs to one thread, so SQLite need not lock it.
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let access = if self.only_read {
+            OpenFlags::SQLITE_OPEN_READ_ONLY
+        } else {
+            OpenFlags::SQLITE_OPEN_READ_WRITE
+        };
+        let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.file, flags)?;
         connection.execute_batch(&self.setup)?;
         connection.set_prepared_statement_cache_capacity(self.statements);

@@ -1,6 +1,6 @@
 //! PostgreSQL carries the messages (`LISTEN`, `NOTIFY`).
 
-use sqlx::AnyPool;
+use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 
 use super::{Bus, Ear};
@@ -11,11 +11,11 @@ use crate::{Dialect, Result};
 pub(super) struct PostgresBus {
     url: String,
     channel: String,
-    pool: AnyPool,
+    pool: PgPool,
 }
 
 impl PostgresBus {
-    pub(super) fn new(url: String, channel: String, pool: AnyPool) -> Self {
+    pub(super) fn new(url: String, channel: String, pool: PgPool) -> Self {
         Self { url, channel, pool }
     }
 }

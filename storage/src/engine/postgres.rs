@@ -1,0 +1,176 @@
+//! A PostgreSQL: connections that read, that write, and the commit queue's.
+//!
+//! What sqlx does for a statement takes kilobytes while it is under way: too much to be part of all that asks, so it lies on
+//! the heap.
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgPool, Postgres, Transaction};
+use tokio::task::JoinHandle;
+
+use crate::engine::failover;
+use crate::engine::sql::{Query, ReadRow};
+use crate::{Dialect, OpenError, Options};
+
+/// How many connections the commit queue has: it makes one transaction at a time.
+const COMMITTERS: u32 = 1;
+/// So many statements stay prepared on each, if the address says nothing else.
+const STATEMENTS: usize = 200;
+
+/// Connections to a PostgreSQL.
+#[derive(Debug)]
+pub(crate) struct Pools {
+    pub(crate) readers: PgPool,
+    pub(crate) writers: PgPool,
+    /// The commit queue's.
+    pub(crate) committers: PgPool,
+}
+
+impl Pools {
+    /// Connects to a database whose schema is up to date.
+    pub(crate) async fn open(options: &Options) -> Result<Self, OpenError> {
+        let dialect = Dialect::Postgres;
+        let (url, most) = (&options.url, options.max_connections);
+        let setup = dialect.setup(options.is_durable(), options.memory);
+        let for_commits = format!("{setup}{}", dialect.setup_commits());
+        let writers = (most / 3).clamp(2, 8);
+        let readers = most.saturating_sub(writers + COMMITTERS).max(2);
+        Ok(Self {
+            readers: connect(url, readers, &setup).await?,
+            writers: connect(url, writers, &setup).await?,
+            committers: connect(url, COMMITTERS, &for_commits).await?,
+        })
+    }
+
+    /// All rows of a read.
+    pub(crate) fn rows(&self, query: Query) -> BoxFuture<'_, sqlx::Result<Vec<ReadRow>>> {
+        Box::pin(async move {
+            let rows = query.ready()?.fetch_all(&self.readers).await?;
+            Ok(rows.into_iter().map(ReadRow::of_postgres).collect())
+        })
+    }
+
+    /// The only row of a read.
+    pub(crate) fn row(&self, query: Query) -> BoxFuture<'_, sqlx::Result<Option<ReadRow>>> {
+        Box::pin(async move {
+            let row = query.ready()?.fetch_optional(&self.readers).await?;
+            Ok(row.map(ReadRow::of_postgres))
+        })
+    }
+
+    /// A write of its own, durable when this returns; gives the number of rows it touched.
+    pub(crate) fn execute(&self, query: Query) -> BoxFuture<'_, sqlx::Result<u64>> {
+        Box::pin(async move {
+            let done = query.ready()?.execute(&self.writers).await?;
+            Ok(done.rows_affected())
+        })
+    }
+
+    /// The same, of one that returns rows.
+    pub(crate) fn execute_returning(
+        &self,
+        query: Query,
+    ) -> BoxFuture<'_, sqlx::Result<Vec<ReadRow>>> {
+        Box::pin(async move {
+            let rows = query.ready()?.fetch_all(&self.writers).await?;
+            Ok(rows.into_iter().map(ReadRow::of_postgres).collect())
+        })
+    }
+
+    /// A transaction that writes: the commit queue's, or another.
+    pub(crate) async fn begin(&self, for_commit: bool) -> sqlx::Result<PostgresTx> {
+        let pool = if for_commit {
+            self.committers.clone()
+        } else {
+            self.writers.clone()
+        };
+        let begins = tokio::spawn(async move { pool.begin().await });
+        Ok(PostgresTx(to_its_end(begins).await?))
+    }
+
+    /// Closes every connection. Later calls fail.
+    pub(crate) async fn close(&self) {
+        self.readers.close().await;
+        self.writers.close().await;
+        self.committers.close().await;
+    }
+}
+
+/// A transaction; dropping it undoes everything.
+pub(crate) struct PostgresTx(Transaction<'static, Postgres>);
+
+impl PostgresTx {
+    pub(crate) fn rows(&mut self, query: Query) -> BoxFuture<'_, sqlx::Result<Vec<ReadRow>>> {
+        Box::pin(async move {
+            let rows = query.ready()?.fetch_all(&mut *self.0).await?;
+            Ok(rows.into_iter().map(ReadRow::of_postgres).collect())
+        })
+    }
+
+    pub(crate) fn row(&mut self, query: Query) -> BoxFuture<'_, sqlx::Result<Option<ReadRow>>> {
+        Box::pin(async move {
+            let row = query.ready()?.fetch_optional(&mut *self.0).await?;
+            Ok(row.map(ReadRow::of_postgres))
+        })
+    }
+
+    pub(crate) fn execute(&mut self, query: Query) -> BoxFuture<'_, sqlx::Result<u64>> {
+        Box::pin(async move {
+            let done = query.ready()?.execute(&mut *self.0).await?;
+            Ok(done.rows_affected())
+        })
+    }
+
+    pub(crate) async fn commit(self) -> sqlx::Result<()> {
+        Box::pin(self.0.commit()).await
+    }
+
+    pub(crate) async fn rollback(self) {
+        // If this fails the connection is gone, and the transaction with it.
+        drop(Box::pin(self.0.rollback()).await);
+    }
+}
+
+/// Waits for a beginning transaction, which begins in any case. (sqlx's PostgreSQL driver forgets of one whose beginning
+/// nobody waits for any longer that it has begun: what the next one writes by that connection, outside of any transaction
+/// as they think, would be in it, and be durable or not as whoever has the connection after them commits or doesn't.)
+async fn to_its_end<T>(begins: JoinHandle<sqlx::Result<T>>) -> sqlx::Result<T> {
+    begins
+        .await
+        .unwrap_or_else(|ended| match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(sqlx::Error::WorkerCrashed),
+        })
+}
+
+async fn connect(url: &str, connections: u32, setup: &str) -> Result<PgPool, OpenError> {
+    let setup = setup.to_owned();
+    let mut named = PgConnectOptions::from_str(url)?;
+    if !url.contains("statement-cache-capacity=") {
+        named = named.statement_cache_capacity(STATEMENTS);
+    }
+    let pool = PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(30))
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if connection.is_in_transaction() {
+                    return Ok(false);
+                }
+                failover::may_be_used(connection, meta.age).await
+            })
+        })
+        .after_connect(move |connection, _| {
+            let setup = sqlx::raw_sql(AssertSqlSafe(setup.clone()));
+            Box::pin(async move { connection.execute(setup).await.map(drop) })
+        })
+        .connect_with(named)
+        .await?;
+    Ok(pool)
+}
