@@ -69,6 +69,16 @@ impl Selection {
                 .any(|element| element.matches(kind, key))
     }
 
+    /// Whose membership it selects, if they are all named.
+    fn members(&self) -> Option<BTreeSet<&str>> {
+        let is_member = |kind: &str| kind == MEMBER;
+        let fits = self.include.iter().filter(|element| {
+            let named = element.exact().is_some();
+            element.0.as_deref().is_none_or(is_member) && (named || !self.lazy)
+        });
+        fits.map(|element| element.1.as_deref()).collect()
+    }
+
     /// Whether it selects all members that aren't left out.
     fn has_all_members(&self) -> bool {
         let all = |element: &&Element| {
@@ -95,6 +105,13 @@ impl State {
         let named: Option<BTreeSet<_>> = elements.map(Element::exact).collect();
         let wanted = named?.into_iter().filter(|(kind, key)| self.has(kind, key));
         Some(wanted.collect())
+    }
+
+    /// Whose membership is wanted, if they are all named: of a large room the others needn't be looked at.
+    pub fn members(&self) -> Option<BTreeSet<&str>> {
+        let each = self.0.iter().map(Selection::members);
+        let all: Option<Vec<_>> = each.collect();
+        Some(all?.into_iter().flatten().collect())
     }
 
     /// Whether all that it selects is surely selected by another.
@@ -174,6 +191,28 @@ mod tests {
         raw["required_state"] = required_state;
         let raw = serde_json::from_value(raw).unwrap();
         Config::read(raw, user_id!("@me:here")).unwrap().state
+    }
+
+    #[test]
+    fn members_that_are_named_are_told_from_all() {
+        let whose = |required_state| {
+            let state = state(required_state);
+            let members = state.members()?;
+            Some(members.into_iter().map(str::to_owned).collect::<Vec<_>>())
+        };
+        let me = || Some(vec!["@me:here".to_owned()]);
+        assert_eq!(whose(json!([["m.space.child", "*"]])), Some(Vec::new()));
+        assert_eq!(
+            whose(json!([["*", ""], ["m.room.member", "$ME"]])),
+            Some(vec![String::new(), "@me:here".to_owned()])
+        );
+        assert_eq!(
+            whose(json!([["*", "*"], ["m.room.member", "$LAZY"], ["m.room.member", "$ME"]])),
+            me()
+        );
+        assert_eq!(whose(json!([["*", "@me:here"]])), me());
+        assert_eq!(whose(json!([["*", "*"]])), None);
+        assert_eq!(whose(json!([["m.room.member", "*"]])), None);
     }
 
     #[test]

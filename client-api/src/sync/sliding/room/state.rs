@@ -17,6 +17,7 @@ use crate::{
         dress,
         moment::{changes, state_at},
         seen::Seen,
+        without_members::WithoutMembers,
     },
 };
 
@@ -118,7 +119,14 @@ impl Teller<'_> {
         let (store, room) = (self.loader.store, scope.pick.row.room);
         let all: BTreeMap<KeyNo, EventNo> = match scope.left {
             Some(left) => store.state_all(left).await?.into_iter().collect(),
-            None => state_at(store, room, scope.upto).await?,
+            None => match wanted.members() {
+                Some(members) => {
+                    let members: Vec<&str> = members.into_iter().collect();
+                    let states = WithoutMembers::read(store, &[room]).await?;
+                    states.with(store, room, &members, scope.upto).await?
+                }
+                None => state_at(store, room, scope.upto).await?,
+            },
         };
         let nos: Vec<KeyNo> = all.keys().copied().collect();
         let keys = store.keys(&nos).await?;
