@@ -16,6 +16,8 @@ fuzz_target!(|bytes: &[u8]| {
         let id = pdu.event_id().to_owned();
         let stored = Pdu::from_stored(rules, id, pdu.json().clone()).unwrap();
         assert_eq!(stored, pdu);
+        assert_eq!(stored.content(), pdu.content());
+        assert_eq!(stored.raw_content(), pdu.raw_content());
         let again = Incoming::parse(pdu.json().as_bytes()).unwrap();
         assert_eq!(Pdu::parse(rules, again).unwrap(), pdu);
         let redacted = pdu.redacted();

@@ -66,7 +66,7 @@ pub async fn root_of(
 
 /// What an event says of its relation: the type, and to what.
 fn relation(event: &StoredEvent) -> Option<(&str, OwnedEventId)> {
-    let relates_to = event.pdu.content().get("m.relates_to")?;
+    let relates_to = event.pdu.content_field("m.relates_to")?;
     let text = |key: &str| relates_to.get(key)?.as_str();
     let to = EventId::parse(text("event_id")?).ok()?;
     Some((text("rel_type")?, to))

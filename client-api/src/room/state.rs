@@ -34,7 +34,6 @@ use crate::{
         whole::Whole,
     },
     view::{
-        client_event::raw_content,
         dress,
         json::Json,
         seen::{Style, Viewer, reader},
@@ -69,7 +68,7 @@ pub async fn get(
             MatrixError::not_found(format!("The room has no {kind} with this state key"))
         })?;
     if req.format != get::StateEventFormat::Event {
-        return Ok(RawJson(raw_content(&event).to_owned().into()));
+        return Ok(RawJson(event.pdu.raw_content().to_owned().into()));
     }
     let mut json = Json::with_capacity(1024);
     let now = app.store.clock().now_ms();

@@ -142,6 +142,10 @@ impl Bundler<'_> {
 
     /// What is told of what an event has.
     fn told(&self, event: &StoredEvent, has: HasChildren) -> HasChildren {
+        // Mostly it has nothing, and then what it says of itself needn't be read.
+        if has == HasChildren::default() {
+            return has;
+        }
         let rel_type = rel_type(event);
         HasChildren {
             // Nothing that relates to something can be a thread's root.
@@ -282,6 +286,6 @@ fn chosen(asked: &[Asked], has: impl Fn(&HasChildren) -> bool) -> (Vec<usize>, V
 
 /// How an event relates to another, if it does.
 pub fn rel_type(event: &StoredEvent) -> Option<&str> {
-    let relation = event.pdu.content().get("m.relates_to")?;
+    let relation = event.pdu.content_field("m.relates_to")?;
     relation.get("rel_type")?.as_str()
 }

@@ -9,8 +9,6 @@ use std::{fmt::Write as _, sync::Arc};
 use rhizome_protocol::sticky;
 use rhizome_storage::StoredEvent;
 use ruma::UserId;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::view::json::push_string;
 
@@ -46,17 +44,6 @@ pub enum Form {
     Federation,
 }
 
-#[derive(Deserialize)]
-struct Slices<'a> {
-    #[serde(borrow)]
-    content: &'a RawValue,
-}
-
-/// The content of an event as it stands in its stored bytes.
-pub fn raw_content(event: &StoredEvent) -> &str {
-    serde_json::from_str::<Slices<'_>>(event.pdu.json()).map_or("{}", |slices| slices.content.get())
-}
-
 /// The shared part: an object that is still open, without `room_id` and `unsigned`.
 fn shared(event: &StoredEvent) -> &Arc<str> {
     event.client.get_or_init(|| make_shared(event).into())
@@ -64,7 +51,7 @@ fn shared(event: &StoredEvent) -> &Arc<str> {
 
 fn make_shared(event: &StoredEvent) -> String {
     let pdu = &event.pdu;
-    let content = raw_content(event);
+    let content = pdu.raw_content();
     let mut out = String::with_capacity(content.len() + 256);
     out.push_str("{\"content\":");
     match pdu.redacts() {
@@ -154,7 +141,7 @@ fn write_unsigned(out: &mut String, event: &StoredEvent, unsigned: &Unsigned<'_>
     }
     if let Some(replaced) = unsigned.replaced {
         out.push_str(",\"prev_content\":");
-        out.push_str(raw_content(replaced));
+        out.push_str(replaced.pdu.raw_content());
         out.push_str(",\"prev_sender\":");
         push_string(out, replaced.pdu.sender().as_str());
         out.push_str(",\"replaces_state\":");
@@ -182,7 +169,7 @@ fn write_unsigned(out: &mut String, event: &StoredEvent, unsigned: &Unsigned<'_>
 /// Appends stripped state: what an invited user may know of a room.
 pub fn write_stripped(out: &mut String, event: &StoredEvent) {
     out.push_str("{\"content\":");
-    out.push_str(raw_content(event));
+    out.push_str(event.pdu.raw_content());
     let _ = write!(
         out,
         ",\"origin_server_ts\":{}",

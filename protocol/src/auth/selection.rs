@@ -14,7 +14,7 @@ pub fn auth_keys(
     state_key: Option<&str>,
     content: &Object,
 ) -> Vec<(String, String)> {
-    let keys = selection(rules, kind, sender, state_key, content);
+    let keys = selection(rules, kind, sender, state_key, || content);
     keys.into_iter()
         .map(|(kind, key)| (kind.to_owned(), key.to_owned()))
         .collect()
@@ -27,16 +27,17 @@ pub(crate) fn auth_keys_of(event: &Pdu) -> Vec<(&'static str, &str)> {
         event.kind(),
         event.sender(),
         event.state_key(),
-        event.content(),
+        || event.content(),
     )
 }
 
+/// The content is asked for where something depends on it.
 fn selection<'a>(
     rules: &RoomRules,
     kind: &str,
     sender: &'a UserId,
     state_key: Option<&'a str>,
-    content: &'a Object,
+    content: impl FnOnce() -> &'a Object,
 ) -> Vec<(&'static str, &'a str)> {
     let mut keys = Vec::with_capacity(6);
     if kind == "m.room.create" {
@@ -48,6 +49,7 @@ fn selection<'a>(
     keys.push(("m.room.power_levels", ""));
     keys.push(("m.room.member", sender.as_str()));
     if kind == "m.room.member" {
+        let content = content();
         let mut member = |user: &'a str| {
             if !keys.contains(&("m.room.member", user)) {
                 keys.push(("m.room.member", user));

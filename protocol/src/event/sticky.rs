@@ -14,7 +14,12 @@ pub const LONGEST_MS: u32 = 3_600_000;
 
 /// What an event says of it, in milliseconds; `None`: it isn't sticky.
 pub(super) fn duration(event: &Object) -> Option<u32> {
-    let duration = event.get(KEY)?.get("duration_ms")?.as_u64()?;
+    of(event.get(KEY)?)
+}
+
+/// What the value of [`KEY`] says.
+pub(super) fn of(value: &Value) -> Option<u32> {
+    let duration = value.get("duration_ms")?.as_u64()?;
     u32::try_from(duration.min(u64::from(LONGEST_MS))).ok()
 }
 

@@ -9,7 +9,7 @@ mod numbers;
 pub(crate) mod read;
 
 #[cfg(test)]
-mod strategy;
+pub(crate) mod strategy;
 #[cfg(test)]
 mod tests;
 

@@ -178,7 +178,8 @@ fn is_placed_right(row: &Row) -> bool {
 
 /// Why a text can't be that of the event with this id in this room.
 fn fault_of_text(row: &Row, room_id: &str, rules: &'static RoomRules) -> Option<String> {
-    let pdu = match Pdu::from_stored(rules, row.event_id.clone(), row.json.clone()) {
+    // What is otherwise read when somebody asks for it, too.
+    let pdu = match Pdu::from_stored_in_full(rules, row.event_id.clone(), row.json.clone()) {
         Ok(pdu) => pdu,
         Err(error) => return Some(error.to_string()),
     };
@@ -268,6 +269,8 @@ mod tests {
             // What the hash of the content covers, and what the id does.
             let content = fault(&with(whole.json.replace("hello", "hallo")));
             assert!(content.unwrap().contains("its content"), "{version}");
+            let half = fault(&with(whole.json.replace("hello", "\\ud800")));
+            assert!(half.unwrap().contains("damaged"), "{version}");
             if version != "1" {
                 let depth = with(whole.json.replace("\"depth\":3", "\"depth\":4"));
                 assert!(fault(&depth).unwrap().contains("by its text"), "{version}");

@@ -68,7 +68,8 @@ pub struct StoredEvent {
 }
 
 impl StoredEvent {
-    /// How many bytes it takes, about: its JSON, the parsed content, and the client form.
+    /// How many bytes it takes, about: its JSON, the parsed content, and the client form. The latter two may come later,
+    /// when nobody weighs it again.
     pub(crate) fn weight(&self) -> usize {
         500 + 3 * self.pdu.json().len()
     }

@@ -35,11 +35,10 @@ impl Part {
 
 /// What an event says, apart from any edits. `None` if there is nothing to search.
 pub(super) fn said(pdu: &Pdu) -> Option<(Part, Cow<'_, str>)> {
-    let content = pdu.content();
     match (pdu.kind(), pdu.state_key()) {
-        ("m.room.message", None) => Some((Part::Body, text(content, "body")?.into())),
-        ("m.room.name", Some("")) => Some((Part::Name, text(content, "name")?.into())),
-        ("m.room.topic", Some("")) => Some((Part::Topic, topic(content)?)),
+        ("m.room.message", None) => Some((Part::Body, text(pdu.content(), "body")?.into())),
+        ("m.room.name", Some("")) => Some((Part::Name, text(pdu.content(), "name")?.into())),
+        ("m.room.topic", Some("")) => Some((Part::Topic, topic(pdu.content())?)),
         _ => None,
     }
 }

@@ -261,7 +261,7 @@ impl Condition {
 
 /// Nobody follows what is in no thread, and nobody doesn't.
 fn holds_of_thread(follows: bool, seen: &Seen<'_>, known: &Known<'_>) -> Holds {
-    if !seen.event.content().contains_key("m.relates_to") {
+    if seen.event.content_field("m.relates_to").is_none() {
         return Holds::No;
     }
     match (known.in_thread, &known.user) {

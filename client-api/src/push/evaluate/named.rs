@@ -27,7 +27,12 @@ impl Named {
         .into_iter()
         .flatten()
         .for_each(&mut take);
-        let mut left: Vec<&Value> = event.content().values().collect();
+        // Mostly nobody is named, which is told without reading the content.
+        let mut left: Vec<&Value> = if event.surely_lacks("@") {
+            Vec::new()
+        } else {
+            event.content().values().collect()
+        };
         while let Some(value) = left.pop() {
             match value {
                 Value::String(text) => take(text),

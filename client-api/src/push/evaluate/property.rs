@@ -51,7 +51,7 @@ impl Path {
         let (first, rest) = self.0.split_first()?;
         if &**first == "content" {
             let (name, rest) = rest.split_first()?;
-            let mut at = event.content().get(&**name)?;
+            let mut at = event.content_field(name)?;
             for name in rest {
                 at = at.as_object()?.get(&**name)?;
             }

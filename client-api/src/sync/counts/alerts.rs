@@ -61,7 +61,7 @@ impl Alerts {
         store: &Store,
         event: &Arc<StoredEvent>,
     ) -> Result<Thread, MatrixError> {
-        if !event.pdu.content().contains_key("m.relates_to") {
+        if event.pdu.content_field("m.relates_to").is_none() {
             return Ok(None);
         }
         if let Some(known) = self.threads.get(&event.no) {

@@ -91,13 +91,17 @@ pub fn wants_event(filter: &EventFilter, event: &StoredEvent) -> bool {
     {
         return false;
     }
-    let has_url = || pdu.content().contains_key("url");
+    let has_url = || pdu.content_field("url").is_some();
     let by_url = match filter.url_filter {
         None => true,
         Some(UrlFilter::EventsWithUrl) => has_url(),
         Some(UrlFilter::EventsWithoutUrl) => !has_url(),
     };
-    by_url && wants_labels(filter, pdu.content()) && wants_relation(filter, pdu.content())
+    // Most filters ask for nothing of the content, and then it isn't read.
+    let said = &filter.said;
+    by_url
+        && (!said.asks_labels() || wants_labels(filter, pdu.content()))
+        && (!said.asks_relation() || wants_relation(filter, pdu.content()))
 }
 
 /// Whether every event of the rooms that a filter lets through is let through.

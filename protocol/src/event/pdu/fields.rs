@@ -1,6 +1,6 @@
 //! The fields of an event's object, each checked as it is taken out.
 
-use ruma::{EventId, OwnedEventId};
+use ruma::{EventId, OwnedEventId, RoomId};
 use serde_json::Value;
 
 use crate::{
@@ -114,4 +114,14 @@ pub(super) fn take_event_ids(
             })
         })
         .collect()
+}
+
+/// Whether an event names the create event among its auth events though the room id implies it.
+pub(super) fn names_implied_create(
+    rules: &RoomRules,
+    auth_events: &[OwnedEventId],
+    room_id: &RoomId,
+) -> bool {
+    let is_create = |id: &OwnedEventId| id.as_str().get(1..) == room_id.as_str().get(1..);
+    !rules.format.create_in_auth_events && auth_events.iter().any(is_create)
 }

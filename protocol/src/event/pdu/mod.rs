@@ -2,12 +2,17 @@
 
 mod fields;
 mod parse;
+mod stored;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
+use serde_json::Value;
 
 use super::limits::Limits;
 use crate::{
@@ -17,6 +22,9 @@ use crate::{
 };
 
 /// An event as the room's servers exchange it, its fields parsed once. Callers share it as `Arc<Pdu>`.
+///
+/// The content of what comes from our own database is parsed when it is first asked for, unless rules rest on it
+/// ([`Pdu::from_stored`]).
 #[derive(Clone)]
 pub struct Pdu {
     rules: &'static RoomRules,
@@ -25,7 +33,10 @@ pub struct Pdu {
     sender: OwnedUserId,
     kind: String,
     state_key: Option<String>,
-    content: Object,
+    /// Empty until somebody asks, if it wasn't read with the rest.
+    content: OnceLock<Object>,
+    /// Where it stands in the text, if that is known.
+    content_at: Option<Range<usize>>,
     depth: i64,
     origin_server_ts: i64,
     prev_events: Vec<OwnedEventId>,
@@ -86,9 +97,46 @@ impl Pdu {
         self.state_key.as_deref()
     }
 
-    /// The content.
+    /// The content. Who only passes it on takes [`Pdu::raw_content`], who looks for one name
+    /// [`Pdu::content_field`]: they mostly do without parsing it.
     pub fn content(&self) -> &Object {
-        &self.content
+        self.content.get_or_init(|| {
+            // That it is an object was seen when the event was read. What may be wrong with it still (half a
+            // character, a number beyond all bounds) only happens to what was damaged in the database.
+            serde_json::from_str(self.raw_content()).unwrap_or_default()
+        })
+    }
+
+    /// The content as it stands in the event's text.
+    pub fn raw_content(&self) -> &str {
+        let found = match &self.content_at {
+            Some(at) => self.json.get(at.clone()),
+            None => stored::find_content(&self.json),
+        };
+        found.unwrap_or("{}")
+    }
+
+    /// What the content has by this name.
+    pub fn content_field(&self, name: &str) -> Option<&Value> {
+        if self.surely_lacks(name) {
+            return None;
+        }
+        self.content().get(name)
+    }
+
+    /// Whether the content surely has this nowhere, neither in a name nor in a string: told without parsing it. Of a
+    /// content that has been parsed already it's never said, since that is quickly looked at.
+    pub fn surely_lacks(&self, text: &str) -> bool {
+        if self.content.get().is_some() {
+            return false;
+        }
+        // These are never or not always written as they are, everything else at most by its number.
+        let is_escaped = |c: char| matches!(c, '"' | '\\' | '/') || c.is_control();
+        if text.contains(is_escaped) {
+            return false;
+        }
+        let raw = self.raw_content();
+        !raw.contains(text) && !raw.contains("\\u")
     }
 
     /// Whether it is the state event `(kind, key)`.
@@ -181,11 +229,22 @@ impl Pdu {
             Self::extract(self.rules, object, Limits::Trusted, event_id, json.into()).ok()
         };
         // Redaction keeps every field that `extract` demands and only makes the text shorter, so it can't
-        // fail on text that `extract` has read before; without it, no content is the safe answer.
-        redact().unwrap_or_else(|| {
-            let mut bare = self.clone();
-            redact::redact_content(self.rules, &self.kind, &mut bare.content);
-            bare
-        })
+        // fail on text that is as we have written it; without it, no content is the safe answer.
+        redact().unwrap_or_else(|| self.bare())
+    }
+
+    /// Redacted although its text can't be, which is damaged: nobody gets that any more.
+    fn bare(&self) -> Self {
+        let mut content = self.content().clone();
+        redact::redact_content(self.rules, &self.kind, &mut content);
+        let event: Object = [("content".to_owned(), Value::Object(content.clone()))]
+            .into_iter()
+            .collect();
+        Self {
+            content: content.into(),
+            content_at: None,
+            json: Value::Object(event).to_string().into(),
+            ..self.clone()
+        }
     }
 }

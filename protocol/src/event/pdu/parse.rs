@@ -7,7 +7,10 @@ use serde_json::Value;
 
 use super::{
     Pdu,
-    fields::{check_length, check_shape, integer, take_event_ids, take_no_longer, take_string},
+    fields::{
+        check_length, check_shape, integer, names_implied_create, take_event_ids, take_no_longer,
+        take_string,
+    },
 };
 use crate::{
     Incoming, Membership, Object, Rejection, RoomRules, canonical,
@@ -29,18 +32,6 @@ impl Pdu {
     /// means nothing.
     pub fn parse(rules: &'static RoomRules, event: impl Into<Incoming>) -> Result<Self, Rejection> {
         Self::assemble(rules, event.into(), Limits::of_strangers(rules), None)
-    }
-
-    /// An event from our own database: `json` is what [`Pdu::json`] gave. No limits are checked.
-    pub fn from_stored(
-        rules: &'static RoomRules,
-        event_id: OwnedEventId,
-        json: Arc<str>,
-    ) -> Result<Self, Rejection> {
-        let object: Object = serde_json::from_str(&json).map_err(|error| {
-            format_error(format!("the stored text of {event_id} is damaged: {error}"))
-        })?;
-        Self::extract(rules, object, Limits::Trusted, event_id, json)
     }
 
     /// Checks `object` and makes the event of it. `signed` is the event's [`redact::signed_text`], if the
@@ -79,7 +70,7 @@ impl Pdu {
         Self::extract(rules, object, limits, event_id, json.into())
     }
 
-    /// Reads the fields. The only place that knows where they stand.
+    /// Reads the fields. Where they stand only this place knows, and the one for [what is stored](Pdu::from_stored).
     pub(super) fn extract(
         rules: &'static RoomRules,
         mut object: Object,
@@ -111,11 +102,7 @@ impl Pdu {
         let Some(Value::Object(content)) = object.remove("content") else {
             return Err(format_error("`content` must be an object"));
         };
-        if !rules.format.create_in_auth_events
-            && auth_events
-                .iter()
-                .any(|id| id.as_str().get(1..) == room_id.as_str().get(1..))
-        {
+        if names_implied_create(rules, &auth_events, &room_id) {
             return Err(format_error(
                 "`auth_events` must not name the create event, which the room id implies",
             ));
@@ -141,7 +128,8 @@ impl Pdu {
             sender,
             kind,
             state_key,
-            content,
+            content: content.into(),
+            content_at: None,
             depth,
             origin_server_ts,
             prev_events,

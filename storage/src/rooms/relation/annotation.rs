@@ -58,7 +58,7 @@ impl Store {
             .bind(MOST);
         let events = self.listed(query).await?;
         Ok(events.iter().any(|event| {
-            let relation = event.pdu.content().get("m.relates_to");
+            let relation = event.pdu.content_field("m.relates_to");
             relation.and_then(|relation| relation.get("key")?.as_str()) == Some(key)
         }))
     }

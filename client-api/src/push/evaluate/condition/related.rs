@@ -92,14 +92,14 @@ impl RelatedMatch {
 
 /// The ids of the events that an event relates to, at most two.
 pub fn related_to(event: &Pdu) -> impl Iterator<Item = &str> {
-    let relates_to = event.content().get("m.relates_to");
+    let relates_to = event.content_field("m.relates_to");
     let by_type = relates_to.and_then(|to| to.get("event_id"));
     let reply = relates_to.and_then(|to| to.get(REPLY)?.get("event_id"));
     by_type.into_iter().chain(reply).filter_map(Value::as_str)
 }
 
 fn relation<'a>(event: &'a Pdu, rel_type: &str) -> Option<Relation<'a>> {
-    let relates_to = event.content().get("m.relates_to")?;
+    let relates_to = event.content_field("m.relates_to")?;
     if relates_to.get("rel_type").and_then(Value::as_str) == Some(rel_type) {
         return Some(Relation {
             to: relates_to.get("event_id")?.as_str()?,
