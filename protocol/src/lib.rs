@@ -36,7 +36,7 @@ pub use auth::power;
 pub use event::{
     Incoming, Pdu, Rejection,
     content::{self, Membership},
-    draft, hash, receive, redact, sign, sticky,
+    draft, hash, policy, receive, redact, sign, sticky,
 };
 pub use json::{as_sent, canonical};
 pub use refusal::Refusal;

@@ -7,6 +7,7 @@ mod id;
 mod incoming;
 mod limits;
 mod pdu;
+pub mod policy;
 pub mod receive;
 pub mod redact;
 mod rejection;

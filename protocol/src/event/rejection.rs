@@ -22,6 +22,9 @@ impl Rejection {
     /// The rule of a state key that can't be anybody's (MSC3757): nobody's power lets them set it.
     pub const OWNED_KEY: &'static str = "auth 9 of MSC3757";
 
+    /// The rule of an event that the room's policy server hasn't signed.
+    pub const POLICY: &'static str = "policy server";
+
     /// A rejection by `rule` for `reason`.
     pub fn new(rule: &'static str, reason: impl Into<String>) -> Self {
         Self {

@@ -135,15 +135,8 @@ fn add_wanted(rules: &RoomRules, object: &Object, keys: &mut Latest) {
         .unwrap_or(0);
     let made_at = receive::keys_valid_at(rules, made_at);
     for server in receive::servers_to_sign(rules, object) {
-        let signatures = object
-            .get("signatures")
-            .and_then(|all| all.get(server.as_str()))
-            .and_then(Value::as_object);
-        for key_id in signatures
-            .into_iter()
-            .flat_map(|by_key| by_key.keys())
-            .take(MAX_SIGNATURES)
-        {
+        let signatures = receive::signatures_of(object.get("signatures"), &server);
+        for (key_id, _) in signatures.take(MAX_SIGNATURES) {
             let latest = keys
                 .entry((server.clone(), key_id.clone()))
                 .or_insert(made_at);

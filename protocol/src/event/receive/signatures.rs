@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::{KeyLookup, Keys};
 use crate::{
-    Membership, Object, Pdu, Rejection, RoomRules, content::text, hash, rules::EventIdFormat, sign,
+    Membership, Object, Pdu, Rejection, RoomRules, content::text, hash, policy,
+    rules::EventIdFormat, sign,
 };
 
 /// How many of one server's signatures on one event are looked at.
@@ -87,6 +88,23 @@ pub(super) fn check_authoriser(pdu: &Pdu) -> Result<(), Rejection> {
     }
 }
 
+/// A server's signatures on an event that may be by keys which it publishes. That of a policy server isn't: it is passed
+/// over here, unless the server has called its only key so.
+pub fn signatures_of<'a>(
+    signatures: Option<&'a Value>,
+    server: &ServerName,
+) -> impl Iterator<Item = (&'a String, &'a Value)> + use<'a> {
+    let by_key = signatures
+        .and_then(|all| all.get(server.as_str()))
+        .and_then(Value::as_object);
+    let ed25519 = by_key
+        .into_iter()
+        .flatten()
+        .filter(|(id, _)| id.starts_with("ed25519:"));
+    let has_own = ed25519.clone().any(|(id, _)| id != policy::KEY_ID);
+    ed25519.filter(move |(id, _)| !has_own || *id != policy::KEY_ID)
+}
+
 /// Whether `server` signed the event: all of its signatures with known valid keys hold, and there is one.
 pub(super) fn check_signatures(
     pdu: &Pdu,
@@ -97,17 +115,11 @@ pub(super) fn check_signatures(
     needed: &mut Vec<(OwnedServerName, String)>,
 ) -> Result<(), Rejection> {
     const RULE: &str = "PDU signatures";
-    let signatures = signatures
-        .and_then(|all| all.get(server.as_str()))
-        .and_then(Value::as_object);
+    let signatures = signatures_of(signatures, server);
     let mut valid = false;
     let mut unknown = Vec::new();
-    let ed25519 = signatures
-        .into_iter()
-        .flatten()
-        .filter(|(id, _)| id.starts_with("ed25519:"));
     let valid_at = keys_valid_at(pdu.rules(), pdu.origin_server_ts());
-    for (key_id, signature) in ed25519.take(MAX_SIGNATURES) {
+    for (key_id, signature) in signatures.take(MAX_SIGNATURES) {
         match keys.key(server, key_id, valid_at) {
             KeyLookup::Found(public) => {
                 let signature = signature.as_str().and_then(hash::from_base64_exact);

@@ -137,6 +137,43 @@ fn unknown_keys_are_asked_for_and_expired_ones_are_skipped() {
     );
 }
 
+/// A policy server's key isn't among those that its server publishes, so nobody looks for it, nor for what it says of an event
+/// of that server's own users.
+#[test]
+fn the_key_of_a_policy_server_is_passed_over() {
+    let server = server_name!("one.org");
+    let mut event = signed("x", &json!({}));
+    let names = |event: &Object| -> Vec<String> {
+        let found = signatures_of(event.get("signatures"), server);
+        found.map(|(id, _)| id.clone()).collect()
+    };
+    event["signatures"]["one.org"]["ed25519:policy_server"] = json!("AAAA");
+    assert_eq!(names(&event), ["ed25519:a"]);
+    let ring = Ring::default().with("one.org", &key("a"));
+    assert!(verify(rules(), event.clone(), &ring).is_ok());
+    // Whatever the server calls so itself.
+    let ring = ring.with("one.org", &key("policy_server"));
+    assert!(verify(rules(), event, &ring).is_ok());
+    // It may be all that it has.
+    let mut event = unsigned("x", &json!({}));
+    hash_and_sign_pdu(rules(), &mut event, server, &key("policy_server")).unwrap();
+    assert_eq!(names(&event), ["ed25519:policy_server"]);
+    assert!(verify(rules(), event.clone(), &ring).is_ok());
+    event["signatures"]["one.org"]["ed25519:policy_server"] = json!("AAAA");
+    assert!(invalid(verify(rules(), event, &ring)).contains("is wrong"));
+}
+
+/// However many policy servers have signed an event, its own server's signature is found.
+#[test]
+fn what_others_sign_takes_no_place() {
+    let mut event = signed("x", &json!({}));
+    for n in 0..100 {
+        event["signatures"][format!("p{n}.org")] = json!({ "ed25519:policy_server": "AAAA" });
+    }
+    let ring = Ring::default().with("one.org", &key("a"));
+    assert!(verify(rules(), event, &ring).is_ok());
+}
+
 #[test]
 fn restricted_joins_need_the_authorising_server() {
     let content = json!({"membership": "join", "join_authorised_via_users_server": "@b:two.org"});
