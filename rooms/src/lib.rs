@@ -7,7 +7,7 @@
 //! | the event comes from | door |
 //! |---|---|
 //! | a local user | [`send::send`]; [`create::create`] for a new room, [`upgrade::upgrade`] for one that replaces another |
-//! | a local user, but others sign it first (an invite to another server) | [`send::prepare`], then [`admit::admit_signed`] |
+//! | a local user, but others sign it first (an invite to another server, a room with a policy server) | [`send::prepare_to_sign`], then [`admit::admit_own`] |
 //! | another server by a template of ours (`send_join`, `send_leave`) | [`admit::admit_signed`] |
 //! | another server's transaction | [`receive::receive`] |
 //! | another server's answer: state and auth chain | [`receive::outliers`], [`admit::adopt`] |
@@ -26,6 +26,7 @@ mod error;
 pub mod invites;
 pub mod membership;
 pub mod policies;
+pub mod policy_server;
 pub mod receive;
 pub mod redact_banned;
 pub mod send;
@@ -54,6 +55,7 @@ struct Inner {
     server: OwnedServerName,
     key: Arc<KeyPair>,
     queues: send::queue::Queues,
+    policy_servers: policy_server::Named,
 }
 
 impl Rooms {
@@ -65,6 +67,7 @@ impl Rooms {
                 server,
                 key,
                 queues: send::queue::Queues::default(),
+                policy_servers: policy_server::Named::default(),
             }),
         }
     }
@@ -91,5 +94,9 @@ impl Rooms {
 
     fn queues(&self) -> &send::queue::Queues {
         &self.inner.queues
+    }
+
+    fn policy_servers(&self) -> &policy_server::Named {
+        &self.inner.policy_servers
     }
 }

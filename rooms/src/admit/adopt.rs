@@ -19,6 +19,7 @@ use crate::{
     Error, Rooms,
     error::Result,
     membership::remote_invite,
+    policy_server::Asked,
     receive::{self, Gathered, Outcome, Received, packed::Packed, store_outliers},
     send::commit_error,
     state::{self, Resolved},
@@ -296,7 +297,11 @@ async fn receive_join(rooms: &Rooms, event: &Arc<Pdu>, given: &Packed) -> Result
         .iter()
         .map(|id| (id.clone(), map.clone()))
         .collect();
-    let gathered = Gathered { states_after };
+    let gathered = Gathered {
+        states_after,
+        // The server through which the user came had it signed.
+        policy: Asked::Elsewhere,
+    };
     match receive::receive(rooms, event.clone(), &gathered).await? {
         Received::Accepted | Received::Known => {}
         Received::SoftFailed(rejection) | Received::Rejected(rejection) => {

@@ -1,7 +1,7 @@
 //! Joining and leaving across servers.
 //!
 //! As the room's door for another server: [`template`] gives an unsigned event, and [`admit_signed`]
-//! takes it back signed. Going through another server's door: [`adopt()`] takes the room as that server
+//! takes it back signed; [`admit_own`] takes one of ours that others had to sign. Going through another server's door: [`adopt()`] takes the room as that server
 //! described it.
 
 mod adopt;
@@ -21,6 +21,7 @@ use crate::{
     membership::restricted,
     receive::{self, Gathered, How, KeepRefused, Received, require_resident},
     send::{
+        SendOptions, Sent,
         batch::{Batch, Tip},
         known_room,
         view::View,
@@ -101,8 +102,8 @@ pub struct AdmittedEvent {
     pub before: StateBefore,
 }
 
-/// Admits an event that is signed and so can't be built again: `send_join`, `send_leave`, or an invite of
-/// ours that the invited user's server has signed. It goes on to the room's other servers.
+/// Admits an event that is signed and so can't be built again: `send_join` and its like. It goes on to the room's other
+/// servers.
 ///
 /// # Errors
 ///
@@ -123,6 +124,8 @@ pub async fn admit_signed(rooms: &Rooms, pdu: Arc<Pdu>) -> Result<AdmittedEvent>
         Received::SoftFailed(rejection) | Received::Rejected(rejection) => {
             return Err(Error::Forbidden(rejection));
         }
+        // The room has another policy server than a moment ago.
+        Received::Need(need) if need.signature.is_some() => return Err(Error::Contended),
         Received::Need(need) => {
             let lacks: Vec<String> = need
                 .prev
@@ -145,6 +148,17 @@ pub async fn admit_signed(rooms: &Rooms, pdu: Arc<Pdu>) -> Result<AdmittedEvent>
         .await?
         .ok_or(Error::UnknownEvent(id))?;
     Ok(AdmittedEvent { event, before })
+}
+
+/// Stores an event of a local user that was decided by [`crate::send::prepare_to_sign`] and that all have signed who had to. It goes
+/// to the room's other servers.
+///
+/// # Errors
+///
+/// [`Error::Forbidden`] if the room doesn't allow it any more; [`Error::Contended`] if it has to be decided and signed
+/// again; those of what its sender wanted ([`SendOptions`]).
+pub async fn admit_own(rooms: &Rooms, pdu: Arc<Pdu>, options: &SendOptions) -> Result<Sent> {
+    receive::own(rooms, &pdu, options).await
 }
 
 async fn stored(rooms: &Rooms, id: &EventId) -> Result<Arc<StoredEvent>> {

@@ -2,19 +2,25 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use rhizome_protocol::{Pdu, auth};
+use rhizome_protocol::{Pdu, Rejection, auth};
 use rhizome_storage::{
     CurrentState, NewEvent, NewSnapshot, Placement, RoomHead, StateChange, Status,
 };
 use ruma::OwnedServerName;
 
 use super::{
-    How, Received,
+    How, Need, Received,
     backfill::redacts_now,
     ends::{self, Ends},
     place::{Placed, view_of},
 };
-use crate::{Rooms, error::Result, send::send_to, state::Resolved};
+use crate::{
+    Rooms,
+    error::Result,
+    policy_server::{self, Asked, Verdict},
+    send::send_to,
+    state::Resolved,
+};
 
 pub(super) struct Decided {
     pub(super) outcome: Received,
@@ -24,13 +30,38 @@ pub(super) struct Decided {
     pub(super) ends: Ends,
 }
 
-/// Looks at the room's current state: whether it allows the event, and what becomes of it.
+impl Decided {
+    /// The room stays as it is.
+    fn aside(outcome: Received, event: NewEvent, snapshots: Vec<NewSnapshot>) -> Self {
+        Self {
+            outcome,
+            event,
+            snapshots,
+            current: None,
+            ends: Ends::default(),
+        }
+    }
+
+    /// The event is kept, and nobody sees it.
+    fn soft_failed(rejection: Rejection, event: NewEvent, snapshots: Vec<NewSnapshot>) -> Self {
+        let event = NewEvent {
+            status: Status::SoftFailed,
+            reason: Some(rejection.to_string()),
+            redacts: None,
+            ..event
+        };
+        Self::aside(Received::SoftFailed(rejection), event, snapshots)
+    }
+}
+
+/// Looks at the room's current state: whether it allows the event, and what becomes of it. Without the signature of the
+/// policy server that it names nothing does ([`Received::Need`]), unless that was asked.
 pub(super) async fn decide(
     rooms: &Rooms,
     head: &RoomHead,
     pdu: &Arc<Pdu>,
     placed: &Placed,
-    how: How,
+    (how, asked): (How, &Asked),
 ) -> Result<Decided> {
     let store = rooms.store();
     let mut event = placed.event.clone();
@@ -41,25 +72,33 @@ pub(super) async fn decide(
         let current = Resolved::stored_or_empty(head.snapshot);
         let current = view_of(rooms, &current, pdu).await?;
         if let Err(rejection) = auth::authorize(pdu, &current) {
-            // History is history all the same, it only moves nothing.
-            let mut outcome = Received::Accepted;
             if how.placement == Placement::Live {
-                event.status = Status::SoftFailed;
-                event.reason = Some(rejection.to_string());
-                event.redacts = None;
-                outcome = Received::SoftFailed(rejection);
+                return Ok(Decided::soft_failed(rejection, event, snapshots));
             }
-            return Ok(Decided {
-                outcome,
-                event,
-                snapshots,
-                current: None,
-                ends: Ends::default(),
-            });
+            // History is history all the same, it only moves nothing.
+            return Ok(Decided::aside(Received::Accepted, event, snapshots));
         }
         // The state before it may be an old one, or one that was told.
         if let Some(redacts) = event.redacts.take() {
             event.redacts = Some(redacts_now(rooms, head, pdu, redacts).await?);
+        }
+    }
+
+    // 7. Is validated by the policy server, if the room is using one, otherwise it is "soft failed". What was said before we
+    // looked is history, whoever has signed it.
+    if how.placement == Placement::Live {
+        match policy_server::verdict(rooms, head, pdu, asked).await? {
+            Verdict::Passes => {}
+            Verdict::Refused(rejection) => {
+                return Ok(Decided::soft_failed(rejection, event, snapshots));
+            }
+            Verdict::Unsigned(policy) => {
+                let need = Need {
+                    signature: Some(policy),
+                    ..Need::default()
+                };
+                return Ok(Decided::aside(Received::Need(need), event, snapshots));
+            }
         }
     }
 

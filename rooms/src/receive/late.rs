@@ -16,6 +16,7 @@ use super::{How, LIVE, Received, decide, only, place::Placed};
 use crate::{
     Rooms,
     error::Result,
+    policy_server::Asked,
     send::{commit_error, known_room, queue::Warm, tries::Tries},
     state::{self, Fork, Resolved},
 };
@@ -54,7 +55,8 @@ pub(super) async fn known(rooms: &Rooms, head: &RoomHead, pdu: &Arc<Pdu>) -> Res
         if head.extremities.iter().any(|end| end.no == known.no) {
             break;
         }
-        let decided = decide::decide(rooms, &head, &known.pdu, &placed, how).await?;
+        let asked = Asked::Elsewhere;
+        let decided = decide::decide(rooms, &head, &known.pdu, &placed, (how, &asked)).await?;
         if decided.ends.add.is_empty() {
             break;
         }

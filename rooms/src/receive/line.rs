@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use rhizome_protocol::{Pdu, auth};
+use rhizome_protocol::{Pdu, auth, policy::PolicyServer};
 use rhizome_storage::{CommitError, Fact, NewEvent, RoomHead, RoomWrite, StoredEvent};
 use ruma::{EventId, OwnedEventId, RoomId};
 
@@ -18,6 +18,7 @@ use super::{checks::allowed_by_auth_events, require_resident};
 use crate::{
     Rooms,
     error::Result,
+    policy_server,
     send::{
         batch::above,
         commit_error, known_room,
@@ -64,7 +65,8 @@ pub async fn line(
     let Some(end) = only_end(rooms, &head).await? else {
         return Ok(Line::default());
     };
-    let fitting = fitting(&head, &end, pdus);
+    let policy = policy_server::in_force(rooms, &head).await?;
+    let fitting = fitting(&head, &end, policy.as_ref(), pdus);
     let fitting = &fitting[..unknown(rooms, fitting).await?];
     let view = &mut warm.at(head.state_version).view;
     let allowed = allowed(rooms, &head, view, fitting).await?;
@@ -115,7 +117,12 @@ async fn only_end(rooms: &Rooms, head: &RoomHead) -> Result<Option<Arc<StoredEve
 }
 
 /// Those at the beginning that follow one another, and of which that is all that matters.
-fn fitting<'a>(head: &RoomHead, end: &StoredEvent, pdus: &'a [Arc<Pdu>]) -> &'a [Arc<Pdu>] {
+fn fitting<'a>(
+    head: &RoomHead,
+    end: &StoredEvent,
+    policy: Option<&PolicyServer>,
+    pdus: &'a [Arc<Pdu>],
+) -> &'a [Arc<Pdu>] {
     let mut last: &EventId = end.pdu.event_id();
     let mut seen = HashSet::new();
     let mut count = 0;
@@ -127,6 +134,10 @@ fn fitting<'a>(head: &RoomHead, end: &StoredEvent, pdus: &'a [Arc<Pdu>]) -> &'a 
         let follows = matches!(pdu.prev_events(), [prev] if prev == last);
         let is_plain = pdu.state_key().is_none() && pdu.redacts().is_none() && pdu.is_whole();
         if !follows || !is_plain || pdu.rules() != head.rules || pdu.room_id() != head.room_id {
+            break;
+        }
+        // Step 7.
+        if policy.is_some_and(|policy| !policy.passes(pdu)) {
             break;
         }
         last = pdu.event_id();

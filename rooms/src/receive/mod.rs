@@ -1,12 +1,14 @@
-//! Events that other servers made (server-server "Checks performed on receipt of a PDU", steps 4–6).
+//! Events that other servers made (server-server "Checks performed on receipt of a PDU", steps 4–7).
 //!
 //! Format, signatures and hashes (steps 1–3) have been checked: what comes in is a [`Pdu`]. Then:
 //!
-//! 1. what we lack is named ([`Received::Need`]): auth events, prevs whose state nobody told;
+//! 1. what we lack is named ([`Received::Need`]): auth events, prevs whose state nobody told, and in the end the
+//!    signature of the room's policy server;
 //! 2. its auth events must allow it (step 4), or it is rejected;
 //! 3. the state before it is the resolution of the states after its prevs (`state_at`); that must allow
 //!    it (step 5), or it is rejected;
-//! 4. the room's current state must allow it (step 6), or it is soft-failed;
+//! 4. the room's current state must allow it (step 6), and the policy server that this names have signed it (step 7),
+//!    or it is soft-failed;
 //! 5. an accepted event joins the forward extremities, and their resolution is the new current state
 //!    (`ends`);
 //! 6. all of it is one commit, conditional on the state version; if that moved, again from 4.
@@ -22,6 +24,7 @@ mod gather;
 mod late;
 mod line;
 mod outliers;
+mod own;
 pub mod packed;
 mod place;
 mod restore;
@@ -29,13 +32,14 @@ mod sticky;
 
 use std::{collections::HashMap, sync::Arc};
 
-use rhizome_protocol::{Pdu, Rejection, StateKey, resolve::StateMap};
+use rhizome_protocol::{Pdu, Rejection, StateKey, policy::PolicyServer, resolve::StateMap};
 use rhizome_storage::{CommitError, Placement, RoomHead, RoomNo, RoomWrite, StoredEvent, WriteSet};
 use ruma::OwnedEventId;
 
 use crate::{
     Error, Rooms,
     error::Result,
+    policy_server::Asked,
     send::{
         commit_error, known_room,
         queue::Warm,
@@ -53,6 +57,7 @@ pub use self::{
     sticky::look_again_at_sticky,
 };
 pub(crate) use outliers::{Outcome, store_outliers};
+pub(crate) use own::own;
 
 /// What other servers told about an event.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +65,8 @@ pub struct Gathered {
     /// The state after prevs that we don't have, by their ids. The events of these states must have been
     /// stored, e.g. by [`outliers`].
     pub states_after: HashMap<OwnedEventId, StateMap>,
+    /// What the room's policy server says to the event.
+    pub policy: Asked,
 }
 
 /// What became of a received event.
@@ -67,7 +74,8 @@ pub struct Gathered {
 pub enum Received {
     /// It is part of the room.
     Accepted,
-    /// It is kept, but users don't see it: the room's current state doesn't allow it.
+    /// It is kept, but users don't see it: the room's current state doesn't allow it, or the room's policy server hasn't
+    /// signed it.
     SoftFailed(Rejection),
     /// It is not allowed. Kept with the reason.
     Rejected(Rejection),
@@ -85,6 +93,8 @@ pub struct Need {
     pub prev: Vec<OwnedEventId>,
     /// Auth events, or events of a gathered state, that we don't have: as [`outliers`].
     pub auth: Vec<OwnedEventId>,
+    /// The room's policy server, if nothing is lacking but its signature, or [`Gathered::policy`].
+    pub signature: Option<PolicyServer>,
 }
 
 /// Admits an event of another server's transaction.
@@ -125,6 +135,7 @@ pub(crate) enum KeepRefused {
     Always,
     /// If its sender's server is in the room.
     OfMembers,
+    Never,
 }
 
 /// How an event is admitted.
@@ -142,8 +153,10 @@ pub(crate) struct How {
 
 impl How {
     async fn keeps(self, rooms: &Rooms, head: &RoomHead, refused: &Pdu) -> Result<bool> {
-        if self.keep_refused == KeepRefused::Always {
-            return Ok(true);
+        match self.keep_refused {
+            KeepRefused::Always => return Ok(true),
+            KeepRefused::Never => return Ok(false),
+            KeepRefused::OfMembers => {}
         }
         let servers = rooms.store().joined_servers(head.room).await?;
         let server = refused.sender().server_name();
@@ -229,7 +242,7 @@ async fn admit_once(
         };
         return store_alone(rooms, write, Received::Accepted).await;
     }
-    change_room(rooms, head.room, pdu, &placed, how).await
+    change_room(rooms, head.room, pdu, &placed, (how, &gathered.policy)).await
 }
 
 /// Stores an event that counts for what the room is now.
@@ -238,7 +251,7 @@ async fn change_room(
     room: RoomNo,
     pdu: &Arc<Pdu>,
     placed: &Placed,
-    how: How,
+    (how, asked): (How, &Asked),
 ) -> Result<Option<Received>> {
     // From here on the room's current state matters: keep the rest of this process out of the way.
     let queue = rooms.queues().of(room);
@@ -246,7 +259,10 @@ async fn change_room(
     let mut tries = Tries::new(rooms, room);
     while tries.again().await? {
         let head = known_room(rooms, pdu.room_id()).await?;
-        let decided = decide::decide(rooms, &head, pdu, placed, how).await?;
+        let decided = decide::decide(rooms, &head, pdu, placed, (how, asked)).await?;
+        if matches!(decided.outcome, Received::Need(_)) {
+            return Ok(Some(decided.outcome));
+        }
         let is_refused = matches!(decided.outcome, Received::SoftFailed(_));
         if is_refused && !how.keeps(rooms, &head, pdu).await? {
             return Ok(Some(decided.outcome));

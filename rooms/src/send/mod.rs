@@ -8,7 +8,9 @@
 //! repetition is answered alike when the sender has lost the right to send in between.
 
 pub(crate) mod batch;
+mod choose;
 pub(crate) mod queue;
+mod signed;
 pub(crate) mod tries;
 pub(crate) mod view;
 mod worker;
@@ -16,8 +18,10 @@ mod worker;
 use std::sync::Arc;
 
 use rhizome_protocol::{Membership, Pdu, draft::Draft};
-use rhizome_storage::{CommitError, DelayId, RoomHead, TxnKey, UserNo};
-use ruma::{OwnedEventId, OwnedServerName, RoomId};
+use rhizome_storage::{
+    CommitError, DelayId, DelayedChange, DelayedStep, Fact, RoomHead, TxnKey, UserNo,
+};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -29,6 +33,8 @@ use crate::{
         worker::work,
     },
 };
+
+pub use signed::{Prepared, prepare_to_sign};
 
 /// How an event is sent, beside what it says.
 #[derive(Debug, Clone, Default)]
@@ -56,6 +62,21 @@ pub struct Delayed {
     pub user: UserNo,
     /// When it has to be due, if that matters: not where its user wants it to be sent whenever that is.
     pub due_ms: Option<i64>,
+}
+
+impl Delayed {
+    /// That it is sent as this event.
+    pub(crate) fn sent(&self, event_id: OwnedEventId, now_ms: i64) -> Fact {
+        Fact::from(DelayedChange {
+            user: self.user,
+            id: self.id.clone(),
+            step: DelayedStep::Sent {
+                due_ms: self.due_ms,
+                event_id,
+                now_ms,
+            },
+        })
+    }
 }
 
 /// An event that is durably in its room.
@@ -86,19 +107,7 @@ impl Job {
 /// A state event that says what its sender said last (same type, state key and content) isn't repeated:
 /// the answer is the event that stands.
 pub async fn send(rooms: &Rooms, draft: Draft, options: SendOptions) -> Result<Sent> {
-    let room_id = draft
-        .room_id
-        .clone()
-        .ok_or_else(|| Error::Invalid("No room given".into()))?;
-    if !rooms.is_local(&draft.sender) {
-        return Err(Error::Denied(format!(
-            "{} is not a user of this server",
-            draft.sender
-        )));
-    }
-    if draft.kind == "m.room.create" {
-        return Err(Error::Invalid("A room is created once only".into()));
-    }
+    let room_id = require_own(rooms, &draft)?.clone();
     let head = known_room(rooms, &room_id).await?;
     let queue = rooms.queues().of(head.room);
     let (reply, answer) = oneshot::channel();
@@ -118,8 +127,25 @@ pub async fn send(rooms: &Rooms, draft: Draft, options: SendOptions) -> Result<S
     })
 }
 
-/// Decides and signs an event without storing it, for an event that another server has to sign too.
-/// [`crate::admit::admit_signed`] stores it.
+/// The room of what may be a draft of a local user.
+fn require_own<'a>(rooms: &Rooms, draft: &'a Draft) -> Result<&'a OwnedRoomId> {
+    let room_id = draft
+        .room_id
+        .as_ref()
+        .ok_or_else(|| Error::Invalid("No room given".into()))?;
+    if !rooms.is_local(&draft.sender) {
+        return Err(Error::Denied(format!(
+            "{} is not a user of this server",
+            draft.sender
+        )));
+    }
+    if draft.kind == "m.room.create" {
+        return Err(Error::Invalid("A room is created once only".into()));
+    }
+    Ok(room_id)
+}
+
+/// Decides and signs an event without storing it: whether it could be sent now.
 pub async fn prepare(rooms: &Rooms, draft: &Draft) -> Result<Pdu> {
     let room_id = draft
         .room_id

@@ -50,24 +50,178 @@ struct Ending<'a> {
 /// [`Error::UnsupportedVersion`]; [`Error::Forbidden`] if the user may not end the room;
 /// [`Error::InvalidRoomState`] when the new version doesn't allow what the old room has.
 pub async fn upgrade(rooms: &Rooms, request: &UpgradeRoom) -> Result<OwnedRoomId> {
-    let rules = RoomRules::get(&request.version)
-        .ok_or_else(|| Error::UnsupportedVersion(request.version.to_string()))?;
-    if request.additional_creators.len() > MAX_CREATORS {
-        return Err(Error::Invalid(format!(
-            "At most {MAX_CREATORS} users can become creators"
-        )));
-    }
-    let before = replacement(rooms, &request.room_id).await?;
-    let start = rooms.store().clock().now_ms();
-    // As with a room that is made: the same within the same millisecond would be the same room.
-    for later in 0..MAX_COLLISIONS {
-        if let Some(done) =
-            upgrade_at(rooms, request, (rules, before.as_ref()), start + later).await?
-        {
-            return Ok(done);
+    let mut upgrade = Upgrade::begin(rooms, request).await?;
+    // Deciding counts the tries.
+    loop {
+        let done = {
+            let head = known_room(rooms, &request.room_id).await?;
+            let queue = rooms.queues().of(head.room);
+            let _gate = queue.enter().await;
+            match upgrade.decide().await? {
+                Step::Replaced(room_id) => return Ok(room_id),
+                Step::Decided(decided) => decided.store().await?,
+            }
+        };
+        let Some(done) = done else { continue };
+        for draft in done.rest {
+            let (room_id, kind) = (&request.room_id, draft.kind.clone());
+            if let Err(error) = send::send(rooms, draft, SendOptions::default()).await {
+                tracing::info!(room.id = %room_id, kind, %error, "the old room stays as it was");
+            }
         }
+        return Ok(done.room_id);
     }
-    Err(Error::Contended)
+}
+
+/// [`upgrade`] step by step, for who has the old room's last events signed by others before they are stored.
+pub struct Upgrade<'a> {
+    rooms: &'a Rooms,
+    request: &'a UpgradeRoom,
+    rules: &'static RoomRules,
+    /// What the room was replaced by when the user asked.
+    before: Option<OwnedRoomId>,
+    start: i64,
+    tries: i64,
+}
+
+/// How far an upgrade has got.
+pub enum Step<'a> {
+    /// The room is replaced by this one, whoever did it.
+    Replaced(OwnedRoomId),
+    /// What is to be stored.
+    Decided(Box<Decided<'a>>),
+}
+
+/// Both rooms, decided and not stored.
+pub struct Decided<'a> {
+    rooms: &'a Rooms,
+    head: Arc<RoomHead>,
+    rules: &'static RoomRules,
+    room_id: OwnedRoomId,
+    founded: Batch<'a>,
+    ending: Ending<'a>,
+}
+
+/// An upgrade that is done.
+pub struct Upgraded {
+    /// The new room.
+    pub room_id: OwnedRoomId,
+    /// What the old room is yet to be sent, if it can be.
+    pub rest: Vec<Draft>,
+}
+
+impl<'a> Upgrade<'a> {
+    /// Begins one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnsupportedVersion`], [`Error::Invalid`], [`Error::UnknownRoom`]
+    pub async fn begin(rooms: &'a Rooms, request: &'a UpgradeRoom) -> Result<Self> {
+        let rules = RoomRules::get(&request.version)
+            .ok_or_else(|| Error::UnsupportedVersion(request.version.to_string()))?;
+        if request.additional_creators.len() > MAX_CREATORS {
+            return Err(Error::Invalid(format!(
+                "At most {MAX_CREATORS} users can become creators"
+            )));
+        }
+        Ok(Self {
+            rooms,
+            request,
+            rules,
+            before: replacement(rooms, &request.room_id).await?,
+            start: rooms.store().clock().now_ms(),
+            tries: 0,
+        })
+    }
+
+    /// Decides what becomes of both rooms as they are now.
+    ///
+    /// # Errors
+    ///
+    /// As [`upgrade`]; [`Error::Contended`] after too many tries.
+    pub async fn decide(&mut self) -> Result<Step<'a>> {
+        if self.tries >= MAX_COLLISIONS {
+            return Err(Error::Contended);
+        }
+        // As with a room that is made: the same within the same millisecond would be the same room.
+        let now = self.start + self.tries;
+        self.tries += 1;
+        let (rooms, request, rules) = (self.rooms, self.request, self.rules);
+        let head = known_room(rooms, &request.room_id).await?;
+        let old = gather(rooms, &head).await?;
+        let (founded, ending) = if rules.format.room_id_is_create_hash {
+            let founded = found(rooms, request, (rules, None), &old, None, now).await?;
+            let ending = end(rooms, request, &head, &old, founded.room_id(), now).await?;
+            (founded, ending)
+        } else {
+            let room_id = create::random_room_id(rooms.server_name())?;
+            let ending = end(rooms, request, &head, &old, Some(&room_id), now).await?;
+            let last = Some(ending.tombstone.clone());
+            let founded = found(rooms, request, (rules, Some(room_id)), &old, last, now).await?;
+            (founded, ending)
+        };
+        // Somebody was as quick, or the user asks again since no answer came. Who may not end the room has got no further
+        // than this.
+        if let Some(meanwhile) = old.replacement()
+            && self.before.as_ref() != Some(&meanwhile)
+        {
+            return Ok(Step::Replaced(meanwhile));
+        }
+        let room_id = founded.room_id().cloned().ok_or_else(no_create)?;
+        Ok(Step::Decided(Box::new(Decided {
+            rooms,
+            head,
+            rules,
+            room_id,
+            founded,
+            ending,
+        })))
+    }
+}
+
+impl Decided<'_> {
+    /// The events that end the old room.
+    pub fn last_events(&self) -> Vec<Arc<Pdu>> {
+        self.ending.batch.pdus()
+    }
+
+    /// Puts copies of these that others have signed, too, in their place.
+    pub fn put_signed(&mut self, signed: &[Arc<Pdu>]) {
+        self.ending.batch.put_signed(signed);
+    }
+
+    /// Stores both rooms; `None`: something has changed meanwhile, and it has to be decided again.
+    ///
+    /// # Errors
+    ///
+    /// The database's.
+    pub async fn store(self) -> Result<Option<Upgraded>> {
+        let Self {
+            rooms,
+            head,
+            rules,
+            room_id,
+            founded,
+            ending,
+        } = self;
+        let set = write_set(&head, rules, &room_id, founded, ending.batch).await?;
+        match rooms.store().commit(set).await {
+            Ok(_) => {}
+            Err(
+                CommitError::StateMoved { .. }
+                | CommitError::Orphaned(_)
+                | CommitError::SnapshotGone { .. }
+                | CommitError::DuplicateEvent { .. }
+                | CommitError::RoomExists(_),
+            ) => return Ok(None),
+            Err(error) => return Err(commit_error(error)),
+        }
+        tracing::info!(room.id = %head.room_id, replacement = %room_id, room.version = rules.id(), "room upgraded");
+        Ok(Some(Upgraded {
+            room_id,
+            rest: ending.rest,
+        }))
+    }
 }
 
 /// What the room is replaced by now.
@@ -76,59 +230,6 @@ async fn replacement(rooms: &Rooms, room_id: &RoomId) -> Result<Option<OwnedRoom
     let at = head.snapshot.ok_or_else(no_create)?;
     let tombstone = rooms.store().state_event(at, plan::TOMBSTONE, "").await?;
     Ok(tombstone.and_then(|tombstone| plan::replacement(&tombstone.pdu)))
-}
-
-/// `before` is what the room was replaced by when the user asked.
-async fn upgrade_at(
-    rooms: &Rooms,
-    request: &UpgradeRoom,
-    (rules, before): (&'static RoomRules, Option<&OwnedRoomId>),
-    now: i64,
-) -> Result<Option<OwnedRoomId>> {
-    let head = known_room(rooms, &request.room_id).await?;
-    let queue = rooms.queues().of(head.room);
-    let gate = queue.enter().await;
-    let head = known_room(rooms, &request.room_id).await?;
-    let old = gather(rooms, &head).await?;
-    let (founded, ending) = if rules.format.room_id_is_create_hash {
-        let founded = found(rooms, request, (rules, None), &old, None, now).await?;
-        let ending = end(rooms, request, &head, &old, founded.room_id(), now).await?;
-        (founded, ending)
-    } else {
-        let room_id = create::random_room_id(rooms.server_name())?;
-        let ending = end(rooms, request, &head, &old, Some(&room_id), now).await?;
-        let last = Some(ending.tombstone.clone());
-        let founded = found(rooms, request, (rules, Some(room_id)), &old, last, now).await?;
-        (founded, ending)
-    };
-    // Somebody was as quick, or the user asks again since no answer came. Who may not end the room has got no further
-    // than this.
-    let meanwhile = old.replacement();
-    if meanwhile.is_some() && meanwhile.as_ref() != before {
-        return Ok(meanwhile);
-    }
-    let room_id = founded.room_id().cloned().ok_or_else(no_create)?;
-    let set = write_set(&head, rules, &room_id, founded, ending.batch).await?;
-    match rooms.store().commit(set).await {
-        Ok(_) => {}
-        Err(
-            CommitError::StateMoved { .. }
-            | CommitError::Orphaned(_)
-            | CommitError::SnapshotGone { .. }
-            | CommitError::DuplicateEvent { .. }
-            | CommitError::RoomExists(_),
-        ) => return Ok(None),
-        Err(error) => return Err(commit_error(error)),
-    }
-    drop(gate);
-    tracing::info!(room.id = %head.room_id, replacement = %room_id, room.version = rules.id(), "room upgraded");
-    for draft in ending.rest {
-        let kind = draft.kind.clone();
-        if let Err(error) = send::send(rooms, draft, SendOptions::default()).await {
-            tracing::info!(room.id = %head.room_id, kind, %error, "the old room stays as it was");
-        }
-    }
-    Ok(Some(room_id))
 }
 
 fn no_create() -> Error {

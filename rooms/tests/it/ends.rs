@@ -57,6 +57,7 @@ impl Room {
     fn told(&self, at: &Pdu) -> Gathered {
         Gathered {
             states_after: [(at.event_id().to_owned(), self.old.clone())].into(),
+            ..Gathered::default()
         }
     }
 

@@ -205,7 +205,10 @@ async fn history_without_a_state_before_it_needs_one() {
         let state = state::before(&one, &third).await.unwrap().unwrap();
         let (state, _) = told(&one, &state).await;
         let states_after = HashMap::from([(said[2].clone(), state_after(&state, &third.pdu))]);
-        let gathered = Gathered { states_after };
+        let gathered = Gathered {
+            states_after,
+            ..Gathered::default()
+        };
         let report = receive::backfilled(&two, &room, some, &gathered)
             .await
             .unwrap();

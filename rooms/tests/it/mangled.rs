@@ -258,6 +258,7 @@ async fn no_other_create_event_comes_in_by_any_door() {
                 let state = receive::state_map(&[other]);
                 let gathered = Gathered {
                     states_after: HashMap::from([(upon.prev_events()[0].clone(), state)]),
+                    ..Gathered::default()
                 };
                 let outcome = receive::receive(&two, upon, &gathered).await.unwrap();
                 assert!(

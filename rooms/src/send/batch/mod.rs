@@ -74,6 +74,22 @@ impl<'a> Batch<'a> {
         crowd.map_or(&self.tip.view, |crowd| &crowd.view)
     }
 
+    /// Its events.
+    pub(crate) fn pdus(&self) -> Vec<Arc<Pdu>> {
+        let pdus = self.events.iter();
+        pdus.map(|pushed| pushed.event.pdu.clone()).collect()
+    }
+
+    /// Puts copies with more signatures in the place of its events.
+    pub(crate) fn put_signed(&mut self, signed: &[Arc<Pdu>]) {
+        for pushed in &mut self.events {
+            let id = pushed.event.pdu.event_id();
+            if let Some(copy) = signed.iter().find(|copy| copy.event_id() == id) {
+                pushed.event.pdu = copy.clone();
+            }
+        }
+    }
+
     /// Whether it takes one event only.
     pub(crate) fn is_crowded(&self) -> bool {
         self.tip.crowd.is_some()

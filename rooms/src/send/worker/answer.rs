@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use rhizome_storage::{DelayedChange, DelayedStep, Fact};
+use rhizome_storage::Fact;
 use ruma::OwnedEventId;
 
 use super::{Flight, decide::Outcome};
@@ -47,15 +47,7 @@ pub(super) fn delayed(rooms: &Rooms, jobs: &VecDeque<Job>, outcomes: &[Outcome])
         if !known.insert(one.id.expose()) {
             return None;
         }
-        Some(Fact::from(DelayedChange {
-            user: one.user,
-            id: one.id.clone(),
-            step: DelayedStep::Sent {
-                due_ms: one.due_ms,
-                event_id,
-                now_ms,
-            },
-        }))
+        Some(one.sent(event_id, now_ms))
     });
     sent.collect()
 }
