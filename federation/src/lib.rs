@@ -28,6 +28,7 @@ pub mod local;
 pub mod media;
 pub mod membership;
 pub mod outbound;
+mod policy;
 pub mod previews;
 pub mod query;
 pub mod sender;
@@ -50,6 +51,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     budgets::Budgets, fetch::Fetching, keyed::Keyed, media::Manners, membership::joining::Joining,
+    policy::Policies,
 };
 pub use crate::{
     budgets::Kind,
@@ -75,6 +77,7 @@ struct Inner {
     sender: Sender,
     budgets: Budgets,
     fetching: Fetching,
+    policies: Policies,
     joining: Joining,
     inbound: inbound::Shared,
     inbox: Notify,
@@ -147,6 +150,7 @@ impl Federation {
             sender: Sender::new(store.clock().clone()),
             budgets: Budgets::new(config.rate_limits.clone(), store.clock().clone()),
             fetching: Fetching::default(),
+            policies: Policies::default(),
             joining: Joining::default(),
             inbound: inbound::Shared::default(),
             inbox: Notify::new(),
@@ -220,6 +224,11 @@ impl Federation {
     /// What is being fetched, and how those who are asked have been.
     pub(crate) fn fetching(&self) -> &Fetching {
         &self.inner.fetching
+    }
+
+    /// What is known of asking policy servers.
+    pub(crate) fn policies(&self) -> &Policies {
+        &self.inner.policies
     }
 
     /// The remote joins under way.

@@ -2,10 +2,8 @@
 
 use axum::extract::State;
 use rhizome_edge::MatrixError;
-use rhizome_rooms::{
-    access::RoomAccess,
-    upgrade::{self, plan::UpgradeRoom},
-};
+use rhizome_federation::local;
+use rhizome_rooms::{access::RoomAccess, upgrade::plan::UpgradeRoom};
 use ruma::api::client::room::upgrade_room::v3 as upgrade_room;
 
 use crate::{
@@ -32,6 +30,6 @@ pub async fn upgrade(
         return Err(MatrixError::forbidden("You may not upgrade the room"));
     }
     newcomers::take(&app, &request.user, 1, 0).await?;
-    let replacement = upgrade::upgrade(&app.rooms, &request).await?;
+    let replacement = local::upgrade(&app.federation, &request).await?;
     Ok(upgrade_room::Response::new(replacement))
 }

@@ -13,7 +13,7 @@ use ruma::{EventId, OwnedUserId, RoomId, RoomVersionId, ServerName, UserId};
 use serde_json::{Value, value::RawValue};
 
 use super::guard;
-use crate::{Federation, MatrixError, fetch::verify};
+use crate::{Federation, MatrixError, fetch::verify, policy};
 
 /// The room versions that the other server speaks, by the query's `ver`: without it, version 1. An empty
 /// list must not mean any.
@@ -64,6 +64,7 @@ pub(super) async fn admit(
     }
     let pdu = checked_event(fed, head.rules, event).await?;
     require_membership_of(origin, &pdu, room_id, event_id, membership)?;
+    let pdu = policy::signed(fed, pdu, Some(origin)).await?;
     let admitted = admit::admit_signed(fed.rooms(), pdu).await?;
     Ok((head, admitted))
 }

@@ -3,11 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rhizome_protocol::{Membership, Pdu, canonical, draft::Draft, rules::EventIdFormat};
-use rhizome_rooms::{
-    admit as admission,
-    send::{self, Sent},
-};
+use rhizome_protocol::{Membership, Object, Pdu, canonical, draft::Draft, rules::EventIdFormat};
 use ruma::{
     OwnedUserId, ServerName, UserId,
     api::federation::membership::{RawStrippedState, create_invite},
@@ -35,27 +31,21 @@ pub(super) fn remote_target(fed: &Federation, draft: &Draft) -> Option<OwnedUser
     (target.server_name() != fed.server_name()).then_some(target)
 }
 
-/// Invites `target`: signed here, then there, then admitted as it is.
+/// Our invite of `target` with the signature of their server.
 ///
 /// # Errors
-/// What the room or the other server has against it; 502 if that server can't be reached.
-pub(super) async fn send(
+/// What the other server has against it; 502 if that server can't be reached.
+pub(super) async fn signed(
     fed: &Federation,
-    draft: &Draft,
+    ours: &Pdu,
     target: &UserId,
-) -> Result<Sent, MatrixError> {
-    let ours = send::prepare(fed.rooms(), draft).await?;
+) -> Result<Arc<Pdu>, MatrixError> {
     let server = target.server_name();
     let stripped = stripped::for_servers(fed, ours.room_id(), Some(ours.sender())).await?;
-    let theirs = ask(fed, server, &ours, stripped)
+    let theirs = ask(fed, server, ours, stripped)
         .await
         .map_err(for_the_inviter)?;
-    let signed = with_signature(&ours, &theirs, server)?;
-    let admitted = admission::admit_signed(fed.rooms(), Arc::new(signed)).await?;
-    Ok(Sent {
-        event_id: admitted.event.pdu.event_id().to_owned(),
-        fresh: true,
-    })
+    with_signature(ours, &theirs, server).map(Arc::new)
 }
 
 /// The other server's copy of the event, v2 first.
@@ -105,10 +95,11 @@ fn for_the_inviter(error: OutboundError) -> MatrixError {
 fn with_signature(ours: &Pdu, theirs: &RawValue, server: &ServerName) -> Result<Pdu, MatrixError> {
     let unusable = || MatrixError::bad_gateway("The invited user's server gave back another event");
     let theirs = canonical::parse_object(theirs.get().as_bytes()).map_err(|_| unusable())?;
-    let signature = theirs
+    let signed = theirs
         .get("signatures")
         .and_then(|signatures| signatures.get(server.as_str()))
-        .filter(|of_server| of_server.as_object().is_some_and(|keys| !keys.is_empty()))
+        .and_then(Value::as_object)
+        .filter(|keys| !keys.is_empty())
         .cloned()
         .ok_or_else(|| {
             MatrixError::bad_gateway("The invited user's server didn't sign the invite")
@@ -120,7 +111,15 @@ fn with_signature(ours: &Pdu, theirs: &RawValue, server: &ServerName) -> Result<
     let mut event =
         canonical::parse_object(ours.json().as_bytes()).map_err(|_| MatrixError::internal())?;
     if let Some(signatures) = event.get_mut("signatures").and_then(Value::as_object_mut) {
-        signatures.insert(server.to_string(), signature);
+        let own = signatures
+            .entry(server.as_str())
+            .or_insert_with(|| Value::Object(Object::new()));
+        if let Some(own) = own.as_object_mut() {
+            // What is there is the room's policy server's, which may be the same server.
+            for (key, signature) in signed {
+                own.entry(key).or_insert(signature);
+            }
+        }
     }
     Pdu::parse(ours.rules(), event)
         .map_err(|rejection| MatrixError::bad_gateway(rejection.to_string()))

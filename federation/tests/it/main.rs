@@ -3,6 +3,7 @@
 //! - `transport`, `notaries`: real sockets and TLS on 127.0.0.1 with a throwaway CA.
 //! - `rooms`, `invites`, `doors`, `knocks`, `inbound…`, `inbox`: stories of rooms on several servers (`world`), on both databases.
 //! - `mean`: a peer that signs properly and lies as a script says; `mean_…` and `gaps` are its scripts.
+//! - `policy`, `policy_inbound`: rooms with a policy server.
 //! - `to_device`: messages to devices, from there and to there.
 //! - `large`, `streamed`: rooms of many members, made by `crowd`, on both databases.
 //! - `devices`: what others tell and ask of devices and keys.
@@ -41,6 +42,8 @@ mod mean_manners;
 mod mean_state;
 mod notaries;
 mod people;
+mod policy;
+mod policy_inbound;
 mod presence;
 mod previews;
 mod queries;

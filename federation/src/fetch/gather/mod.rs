@@ -11,6 +11,7 @@
 //!    when a third event builds on both, the second one comes by step 3 itself.
 //! 4. Where what came by step 3 has missing prevs, the history gets a gap: the state after each comes by
 //!    `/state_ids` and `/event` (or `/state`, when most of it is unknown), as outliers.
+//! 5. What then lacks nothing but the signature of the room's policy server gets it from that.
 
 mod search;
 mod servers;
@@ -25,6 +26,7 @@ use std::{
 use rhizome_protocol::{Pdu, resolve::StateMap, topological::by_prev_events};
 use rhizome_rooms::{
     Error,
+    policy_server::Asked,
     receive::{self, Gathered, Need, Received},
 };
 use rhizome_storage::{Direction, HistoryToken, Placement, Pos, RoomHead};
@@ -35,7 +37,12 @@ use self::{
     search::{Search, ask},
     state::{auth_events, state_after},
 };
-use crate::{Federation, fetch::verify, outbound::answer};
+use crate::{
+    Federation,
+    fetch::verify,
+    outbound::answer,
+    policy::{self, Answer},
+};
 
 /// How many missing events are asked for at once.
 const MISSING_LIMIT: u32 = 50;
@@ -85,7 +92,8 @@ pub(crate) async fn receive(
     };
     let sender = pdu.sender().server_name();
     let mut search = Search::new(fed, &head, origin, sender, haste).await?;
-    let outcome = settle(fed, &mut search, &head, Arc::clone(&pdu), Came::Pushed).await?;
+    let gathered = Gathered::default();
+    let outcome = settle(fed, &mut search, &head, pdu, (Came::Pushed, gathered)).await?;
     Ok(match outcome {
         Outcome::Undecided(need) => search
             .not_now(fed)
@@ -145,10 +153,9 @@ async fn settle(
     fed: &Federation,
     search: &mut Search,
     head: &RoomHead,
-    pdu: Arc<Pdu>,
-    came_by: Came,
+    mut pdu: Arc<Pdu>,
+    (came_by, mut gathered): (Came, Gathered),
 ) -> Result<Outcome, Error> {
-    let mut gathered = Gathered::default();
     let mut chased = false;
     let mut need = Need::default();
     for _ in 0..MAX_ROUNDS {
@@ -160,6 +167,16 @@ async fn settle(
             Received::Need(need) => need,
             decided => return Ok(Outcome::Decided(decided)),
         };
+        if let Some(policy) = need.signature.take() {
+            // Step 5.
+            let answer = policy::ask_about(fed, search.cause(), &policy, &pdu).await;
+            match answer {
+                Answer::Signed(signed) => pdu = signed,
+                Answer::Refused => gathered.policy = Asked::Refused(policy),
+                Answer::NotNow(wait) => return Ok(Outcome::NotNow(wait)),
+            }
+            continue;
+        }
         let mut came = false;
         if !need.auth.is_empty() {
             came |= auth_events(fed, search, head, pdu.event_id(), &need.auth).await?;
@@ -203,12 +220,15 @@ async fn missing_events(
 ) -> Result<(), Error> {
     let events = ask_for_missing(fed, search, head, pdu).await?;
     let known = fed.store().known_event_ids(&ids(&events)).await?;
-    for event in by_prev_events(&events) {
+    // All at once, as far as possible.
+    let looked = policy::look_at(fed, search.cause(), head, events).await?;
+    for event in by_prev_events(&looked.pdus) {
         if is_placed(fed, &known, event.event_id()).await? {
             continue;
         }
         let id = event.event_id().to_owned();
-        match Box::pin(settle(fed, search, head, event, Came::Fetched)).await? {
+        let came = (Came::Fetched, looked.gathered(&id));
+        match Box::pin(settle(fed, search, head, event, came)).await? {
             Outcome::Decided(outcome) => {
                 tracing::debug!(event = %id, ?outcome, "fetched a missing event");
             }

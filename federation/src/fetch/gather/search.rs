@@ -81,6 +81,11 @@ impl Search {
         })
     }
 
+    /// The server whose event gives rise to this.
+    pub(super) fn cause(&self) -> &ServerName {
+        &self.cause
+    }
+
     /// Takes one request to this server from the budgets.
     fn take(&self, fed: &Federation, server: &ServerName) -> bool {
         let now = fed.store().clock().monotonic();

@@ -3,8 +3,9 @@
 //! 1. One transaction of a server at a time. One that was done gets the answer that it got then.
 //! 2. Its events are grouped by room. Rooms are worked on side by side, a room's events in order; what is
 //!    wrong with one event concerns no other.
-//! 3. Events are checked (format, signatures, hash), then decided: what goes on from the room as it is in one go, all
-//!    else one by one. What can't be decided yet goes to the durable inbox and counts as taken.
+//! 3. Events are checked (format, signatures, hash), and the room's policy server is asked about those that it hasn't
+//!    signed. Then they are decided: what goes on from the room as it is in one go, all else one by one. What can't be
+//!    decided yet goes to the durable inbox and counts as taken.
 //! 4. Ephemeral data is applied, messages to devices are stored, and the answer is remembered with them, or if an
 //!    event was taken; where nothing but one room's events is to be stored, with these. All else may be done twice.
 
@@ -19,7 +20,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rhizome_protocol::{Pdu, RoomRules};
 use rhizome_rooms::{
     Error, access,
-    receive::{self, Gathered, Line, Received},
+    receive::{self, Line, Received},
 };
 use rhizome_storage::{Fact, InboundAnswer, RoomHead};
 use ruma::{
@@ -33,7 +34,7 @@ use self::{
     withdrawn::withdrawn_invite,
 };
 use super::{edus, guard};
-use crate::{Federation, MatrixError, RawJson, Ruma, devices, fetch::verify};
+use crate::{Federation, MatrixError, RawJson, Ruma, devices, fetch::verify, policy};
 
 /// The most events of one transaction.
 const MAX_PDUS: usize = 50;
@@ -229,15 +230,17 @@ async fn decide_all(
     };
     let (passed, dropped) = checked(fed, origin, head.rules, offered).await;
     told.extend(dropped);
-    let line = in_line(sent, head, &passed, &mut told).await;
-    for pdu in passed.into_iter().skip(line.taken) {
+    let looked = policy::look_at(fed, origin, head, passed).await?;
+    let line = in_line(sent, head, &looked.pdus, &mut told).await;
+    for pdu in looked.pdus.iter().skip(line.taken) {
         let id = pdu.event_id().to_owned();
-        let outcome = match receive::pushed(fed.rooms(), pdu.clone(), &Gathered::default()).await {
+        let gathered = looked.gathered(&id);
+        let outcome = match receive::pushed(fed.rooms(), pdu.clone(), &gathered).await {
             Ok(Received::Accepted) => Ok(Taken::In),
             Ok(Received::Known | Received::SoftFailed(_)) => Ok(Taken::Away),
             Ok(Received::Rejected(rejection)) => Err(rejection.to_string()),
             Ok(Received::Need(_)) | Err(Error::Contended) => {
-                put_aside(fed, origin, &pdu, may_wait).await?
+                put_aside(fed, origin, pdu, may_wait).await?
             }
             // The database's trouble is not the event's fault: the other server tries again.
             Err(error @ Error::Store(_)) => return Err(error.into()),

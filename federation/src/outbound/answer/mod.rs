@@ -38,6 +38,8 @@ pub(crate) const KEYS: usize = 64 << 10;
 pub(crate) const NOTARY: usize = 4 << 20;
 /// Lists of devices, and keys of many users.
 pub(crate) const DEVICES: usize = 16 << 20;
+/// A signature of a policy server, as others may be beside it.
+pub(crate) const SIGNATURES: usize = 64 << 10;
 /// The text of a refusal.
 pub(crate) const REFUSAL: usize = 64 << 10;
 
