@@ -100,7 +100,7 @@ pub(crate) async fn verdict(
     if policy.passes(pdu) {
         return Ok(Verdict::Passes);
     }
-    if *asked == Asked::Refused(policy.clone()) {
+    if matches!(asked, Asked::Refused(by) if *by == policy) {
         let reason = format!(
             "the room's policy server {} hasn't signed it",
             policy.server()
