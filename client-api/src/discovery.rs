@@ -18,9 +18,9 @@ use crate::{
 
 /// The versions of the specification of which clients may use everything (docs/supported.md, "Versions"). What isn't here of
 /// them, clients find out otherwise before they use it, or only the operator could make them.
-const VERSIONS: [&str; 17] = [
+const VERSIONS: [&str; 18] = [
     "v1.1", "v1.2", "v1.3", "v1.4", "v1.5", "v1.6", "v1.7", "v1.8", "v1.9", "v1.10", "v1.11",
-    "v1.12", "v1.13", "v1.14", "v1.15", "v1.16", "v1.17",
+    "v1.12", "v1.13", "v1.14", "v1.15", "v1.16", "v1.17", "v1.18",
 ];
 /// What is here of newer versions and of proposals, under the names that clients ask for. Of what is in the versions above,
 /// those that some clients ask for all the same.

@@ -71,6 +71,8 @@ async fn what_the_listed_versions_added_is_there() {
                 Method::DELETE,
                 "v3/profile/@a:here/m.tz".to_owned(),
             ),
+            ("v1.18", Method::PUT, "v1/admin/lock/@a:here".to_owned()),
+            ("v1.18", Method::PUT, "v1/admin/suspend/@a:here".to_owned()),
         ];
         for (version, method, path) in added {
             assert!(listed.contains(&version.into()), "{version}");
