@@ -3,7 +3,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rhizome_protocol::{Membership, Object, Pdu, canonical, draft::Draft, rules::EventIdFormat};
+use rhizome_protocol::{
+    Membership, Object, Pdu, canonical, draft::Draft, policy, rules::EventIdFormat,
+};
 use ruma::{
     OwnedUserId, ServerName, UserId,
     api::federation::membership::{RawStrippedState, create_invite},
@@ -99,7 +101,7 @@ fn with_signature(ours: &Pdu, theirs: &RawValue, server: &ServerName) -> Result<
         .get("signatures")
         .and_then(|signatures| signatures.get(server.as_str()))
         .and_then(Value::as_object)
-        .filter(|keys| !keys.is_empty())
+        .filter(|keys| keys.keys().any(|key| key != policy::KEY_ID))
         .cloned()
         .ok_or_else(|| {
             MatrixError::bad_gateway("The invited user's server didn't sign the invite")

@@ -14,7 +14,8 @@ use crate::{Error, EventNo, Pos, Result, RoomNo, SnapshotNo};
 pub enum Status {
     /// Allowed.
     Accepted,
-    /// Allowed by the state before it, not by the room's current state: kept, but nobody sees it.
+    /// Allowed by the state before it, not by the room's current state, or not signed by the policy server that this names:
+    /// kept, but nobody sees it.
     SoftFailed,
     /// Not allowed.
     Rejected,
