@@ -53,7 +53,7 @@ pub(super) async fn send(
     let signed = with_signature(&ours, &theirs, server)?;
     let admitted = admission::admit_signed(fed.rooms(), Arc::new(signed)).await?;
     Ok(Sent {
-        event_id: admitted.event.pdu.event_id().to_owned(),
+        event_id: admitted.pdu.event_id().to_owned(),
         fresh: true,
     })
 }

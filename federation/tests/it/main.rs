@@ -5,6 +5,7 @@
 //! - `mean`: a peer that signs properly and lies as a script says; `mean_…` and `gaps` are its scripts.
 //! - `to_device`: messages to devices, from there and to there.
 //! - `large`, `streamed`: rooms of many members, made by `crowd`, on both databases.
+//! - `omitted`: joins of servers that can do without the members at first.
 //! - `devices`: what others tell and ask of devices and keys.
 //! - `presence`: who is there.
 //! - `files`: files and pictures of them, from there and to there.
@@ -40,6 +41,7 @@ mod mean_mangled;
 mod mean_manners;
 mod mean_state;
 mod notaries;
+mod omitted;
 mod people;
 mod presence;
 mod previews;
