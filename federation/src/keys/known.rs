@@ -65,6 +65,26 @@ impl KnownKeys {
             .any(|key| matches!(key.until, Until::Valid(until) if now <= until))
     }
 
+    /// Until when the keys in use are known to be, ms; `None`: none is in use.
+    pub(crate) fn ends(&self) -> Option<i64> {
+        self.in_use().map(|(_, until)| until).max()
+    }
+
+    /// The ids of the keys that the server had in use when it was last asked: those that it has dropped without a word
+    /// have ended earlier.
+    pub(crate) fn newest(&self) -> impl Iterator<Item = &str> {
+        let ends = self.ends();
+        let newest = self.in_use().filter(move |(_, until)| Some(*until) == ends);
+        newest.map(|(id, _)| id)
+    }
+
+    fn in_use(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.keys.iter().filter_map(|(id, key)| match key.until {
+            Until::Valid(until) => Some((id.as_str(), until)),
+            Until::Expired(_) => None,
+        })
+    }
+
     /// As the database has it.
     pub(crate) fn stored(rows: &[StoredKey], fetched: i64) -> Self {
         let keys = rows.iter().filter_map(|row| {
@@ -141,11 +161,7 @@ impl KnownKeys {
             .iter()
             .map(|(id, (key, at))| (id, *key, Until::Expired(*at)));
         // An older answer, passed on late by a notary, takes nothing back.
-        let newest = self.keys.values().filter_map(|key| match key.until {
-            Until::Valid(until) => Some(until),
-            Until::Expired(_) => None,
-        });
-        let is_older = newest.max().is_some_and(|newest| until < newest);
+        let is_older = self.ends().is_some_and(|newest| until < newest);
         // Keys in use come last: they win over an old one with the same id.
         for (id, public, until) in old.chain(current) {
             let full = joined.keys.len() >= MAX_KEYS && !joined.keys.contains_key(id);
@@ -267,6 +283,9 @@ mod tests {
         assert_eq!(second.lookup("ed25519:a", 101), KeyLookup::Expired);
         // One that vanished without a word stays valid as long as was said.
         let third = second.joined_with(&answer(3 * DAY, &[("ed25519:c", 3)], &[]), 300);
+        assert_eq!(third.ends(), Some(3 * DAY));
+        assert!(third.newest().eq(["ed25519:c"]));
+        assert_eq!(KnownKeys::default().ends(), None);
         assert_eq!(
             third.lookup("ed25519:b", 2 * DAY),
             KeyLookup::Found([2; 32])
