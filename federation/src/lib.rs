@@ -53,7 +53,9 @@ use crate::{
 };
 pub use crate::{
     budgets::Kind,
-    config::{ConfigError, FederationConfig, OldVerifyKey, RateLimits, non_public_ranges},
+    config::{
+        ConfigError, FederationConfig, MAX_OLD_KEYS, OldVerifyKey, RateLimits, non_public_ranges,
+    },
     keys::KeyRing,
     outbound::Outbound,
     sender::Sender,

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use rhizome_protocol::{receive::KeyLookup, server_keys::ServerKeys, sign::KeyPair};
 use rhizome_storage::StoredKey;
 
-use crate::config::{ConfigError, OldVerifyKey};
+use crate::config::{ConfigError, MAX_OLD_KEYS, OldVerifyKey};
 
 /// A key isn't trusted for longer than this after it was fetched, whatever the server says
 /// (<https://spec.matrix.org/v1.19/server-server-api/#publishing-keys>).
@@ -193,8 +193,19 @@ impl KnownKeys {
 
 /// Our own keys: the current one never expires for ourselves.
 pub(crate) fn ours(key: &KeyPair, old: &[OldVerifyKey]) -> Result<KnownKeys, ConfigError> {
+    if old.len() > MAX_OLD_KEYS {
+        return Err(ConfigError::OldKey(format!(
+            "there are more than {MAX_OLD_KEYS}, so other servers would take none of our keys"
+        )));
+    }
     let mut keys = BTreeMap::new();
     for old in old {
+        if old.key_id == key.key_id() {
+            return Err(ConfigError::OldKey(format!(
+                "{} is the key in use",
+                old.key_id
+            )));
+        }
         let public = public_key(&old.public).ok_or_else(|| {
             ConfigError::OldKey(format!("{} has no valid public key", old.key_id))
         })?;
@@ -327,6 +338,31 @@ mod tests {
             assert!(!known.agrees_with(lie), "{lie:?}");
         }
         assert!(known.agrees_with(&renewed));
+    }
+
+    #[test]
+    fn our_old_keys_count_until_they_expired() {
+        let current = KeyPair::from_seed("new", &[1; 32]).unwrap();
+        let old = |key_id: &str, public: &str| OldVerifyKey {
+            key_id: key_id.to_owned(),
+            public: public.to_owned(),
+            expired_ts: 500,
+        };
+        let padded = format!("{}=", rhizome_protocol::hash::to_base64(&[7; 32]));
+        let known = ours(&current, &[old("ed25519:old", &padded)]).unwrap();
+        assert_eq!(known.lookup("ed25519:old", 500), KeyLookup::Found([7; 32]));
+        assert_eq!(known.lookup("ed25519:old", 501), KeyLookup::Expired);
+        let now = KeyLookup::Found(current.public());
+        assert_eq!(known.lookup("ed25519:new", DAY), now);
+        for (wrong, why) in [
+            (vec![old("ed25519:old", "abc")], "no valid public key"),
+            (vec![old("old", &padded)], "is no key id"),
+            (vec![old("ed25519:new", &padded)], "is the key in use"),
+            (vec![old("ed25519:old", &padded); 101], "more than 100"),
+        ] {
+            let error = ours(&current, &wrong).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ const AHEAD: Duration = Duration::from_hours(6);
 /// So are those that ended no longer ago: we may have been down ourselves. Servers that are gone for good aren't asked on.
 const BEHIND: Duration = Duration::from_hours(1);
 /// How many servers are asked at one time of looking, and of those at the same time.
-const MOST: usize = 200;
+const MOST: usize = 500;
 const AT_ONCE: usize = 4;
 /// How long one server has for its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
