@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use rhizome_protocol::{receive::KeyLookup, server_keys::ServerKeys, sign::KeyPair};
 use rhizome_storage::StoredKey;
 
-use crate::config::{ConfigError, OldVerifyKey};
+use crate::config::{ConfigError, MAX_OLD_KEYS, OldVerifyKey};
 
 /// A key isn't trusted for longer than this after it was fetched, whatever the server says
 /// (<https://spec.matrix.org/v1.19/server-server-api/#publishing-keys>).
@@ -63,6 +63,26 @@ impl KnownKeys {
         self.keys
             .values()
             .any(|key| matches!(key.until, Until::Valid(until) if now <= until))
+    }
+
+    /// Until when the keys in use are known to be, ms; `None`: none is in use.
+    pub(crate) fn ends(&self) -> Option<i64> {
+        self.in_use().map(|(_, until)| until).max()
+    }
+
+    /// The ids of the keys that the server had in use when it was last asked: those that it has dropped without a word
+    /// have ended earlier.
+    pub(crate) fn newest(&self) -> impl Iterator<Item = &str> {
+        let ends = self.ends();
+        let newest = self.in_use().filter(move |(_, until)| Some(*until) == ends);
+        newest.map(|(id, _)| id)
+    }
+
+    fn in_use(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.keys.iter().filter_map(|(id, key)| match key.until {
+            Until::Valid(until) => Some((id.as_str(), until)),
+            Until::Expired(_) => None,
+        })
     }
 
     /// As the database has it.
@@ -141,11 +161,7 @@ impl KnownKeys {
             .iter()
             .map(|(id, (key, at))| (id, *key, Until::Expired(*at)));
         // An older answer, passed on late by a notary, takes nothing back.
-        let newest = self.keys.values().filter_map(|key| match key.until {
-            Until::Valid(until) => Some(until),
-            Until::Expired(_) => None,
-        });
-        let is_older = newest.max().is_some_and(|newest| until < newest);
+        let is_older = self.ends().is_some_and(|newest| until < newest);
         // Keys in use come last: they win over an old one with the same id.
         for (id, public, until) in old.chain(current) {
             let full = joined.keys.len() >= MAX_KEYS && !joined.keys.contains_key(id);
@@ -177,8 +193,19 @@ impl KnownKeys {
 
 /// Our own keys: the current one never expires for ourselves.
 pub(crate) fn ours(key: &KeyPair, old: &[OldVerifyKey]) -> Result<KnownKeys, ConfigError> {
+    if old.len() > MAX_OLD_KEYS {
+        return Err(ConfigError::OldKey(format!(
+            "there are more than {MAX_OLD_KEYS}, so other servers would take none of our keys"
+        )));
+    }
     let mut keys = BTreeMap::new();
     for old in old {
+        if old.key_id == key.key_id() {
+            return Err(ConfigError::OldKey(format!(
+                "{} is the key in use",
+                old.key_id
+            )));
+        }
         let public = public_key(&old.public).ok_or_else(|| {
             ConfigError::OldKey(format!("{} has no valid public key", old.key_id))
         })?;
@@ -267,6 +294,9 @@ mod tests {
         assert_eq!(second.lookup("ed25519:a", 101), KeyLookup::Expired);
         // One that vanished without a word stays valid as long as was said.
         let third = second.joined_with(&answer(3 * DAY, &[("ed25519:c", 3)], &[]), 300);
+        assert_eq!(third.ends(), Some(3 * DAY));
+        assert!(third.newest().eq(["ed25519:c"]));
+        assert_eq!(KnownKeys::default().ends(), None);
         assert_eq!(
             third.lookup("ed25519:b", 2 * DAY),
             KeyLookup::Found([2; 32])
@@ -308,6 +338,31 @@ mod tests {
             assert!(!known.agrees_with(lie), "{lie:?}");
         }
         assert!(known.agrees_with(&renewed));
+    }
+
+    #[test]
+    fn our_old_keys_count_until_they_expired() {
+        let current = KeyPair::from_seed("new", &[1; 32]).unwrap();
+        let old = |key_id: &str, public: &str| OldVerifyKey {
+            key_id: key_id.to_owned(),
+            public: public.to_owned(),
+            expired_ts: 500,
+        };
+        let padded = format!("{}=", rhizome_protocol::hash::to_base64(&[7; 32]));
+        let known = ours(&current, &[old("ed25519:old", &padded)]).unwrap();
+        assert_eq!(known.lookup("ed25519:old", 500), KeyLookup::Found([7; 32]));
+        assert_eq!(known.lookup("ed25519:old", 501), KeyLookup::Expired);
+        let now = KeyLookup::Found(current.public());
+        assert_eq!(known.lookup("ed25519:new", DAY), now);
+        for (wrong, why) in [
+            (vec![old("ed25519:old", "abc")], "no valid public key"),
+            (vec![old("old", &padded)], "is no key id"),
+            (vec![old("ed25519:new", &padded)], "is the key in use"),
+            (vec![old("ed25519:old", &padded); 101], "more than 100"),
+        ] {
+            let error = ours(&current, &wrong).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! - `presence`: who is there.
 //! - `files`: files and pictures of them, from there and to there.
 //! - `previews`: of links, in an in-process web.
+//! - `rotation`: a server's signing key is changed, and renewed in time, on both databases.
 //! - `budgets`: how much others may ask of us.
 //! - `sender`: transactions over an in-process network, on both databases.
 
@@ -48,6 +49,7 @@ mod previews;
 mod queries;
 mod receipts;
 mod rooms;
+mod rotation;
 mod sender;
 mod streamed;
 mod support;
