@@ -52,6 +52,9 @@ pub struct OldVerifyKey {
 
 /// Before this, in ms, there was no Matrix: what is less was meant as seconds.
 const FIRST_TIME: i64 = 1_000_000_000_000;
+/// The last millisecond of the year 9999. What is beyond some 280,000 years JSON of Matrix can't say at all, and then we could
+/// publish no keys.
+pub const LAST_TIME: i64 = 253_402_300_799_999;
 
 impl OldVerifyKey {
     /// What is wrong with it, of which key, and what to do.
@@ -68,6 +71,13 @@ impl OldVerifyKey {
                 "key",
                 "it is no public ed25519 key".to_owned(),
                 "write the 43 characters of base64 that others know it by; the key's file has the secret half, which doesn't belong here",
+            ));
+        }
+        if self.expired_ts > LAST_TIME {
+            return Some((
+                "expired_ts",
+                "that is after the year 9999".to_owned(),
+                "write milliseconds since 1970, which have 13 digits: `date +%s%3N` gives those of now",
             ));
         }
         if self.expired_ts < FIRST_TIME {

@@ -141,6 +141,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let patience = serving.limits.header_timeout.0;
+    let begun = tokio::time::Instant::now();
     let first = tokio::time::timeout(patience, Begun::read(stream));
     let Some(Ok(Ok((version, stream)))) = serving.stop.run_until_cancelled(first).await else {
         return;
@@ -174,7 +175,7 @@ where
                 tokio::pin!(served);
                 tokio::select! {
                     ended = &mut served => return ended,
-                    () = tokio::time::sleep(patience) => {}
+                    () = tokio::time::sleep_until(begun + patience) => {}
                 }
                 // hyper waits without limit for the first request.
                 if heard.load(Ordering::Relaxed) {

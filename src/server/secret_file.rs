@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use rhizome_storage::random;
 
 /// Why a folder's names can't be seen onto the disk by themselves.
 const CAN_NOT: [ErrorKind; 3] = [
@@ -15,7 +16,7 @@ const CAN_NOT: [ErrorKind; 3] = [
     ErrorKind::Unsupported,
 ];
 
-/// What the ending begins with of a file that isn't done; the process's number follows.
+/// What the ending begins with of a file that isn't done; a number by chance follows.
 const UNFINISHED: &str = "new.";
 
 /// What is in one, which is made if it isn't there. What hangs on it is lost with it: it never changes by itself.
@@ -39,7 +40,7 @@ pub(super) fn load_or_create(
 /// Makes one, readable for its owner only, durable when this returns. Never replaces a file.
 pub(super) fn create(path: &Path, content: &[u8]) -> io::Result<()> {
     // Written whole beside its place, then linked: nobody ever sees half of it.
-    let unfinished = unfinished(path);
+    let unfinished = unfinished(path)?;
     let written = (|| {
         let file = write(&unfinished, content)?;
         file.sync_all()?;
@@ -55,7 +56,7 @@ pub(super) fn create(path: &Path, content: &[u8]) -> io::Result<()> {
 pub(super) fn replace(path: &Path, before: &[u8], content: &[u8]) -> io::Result<()> {
     // Where a link leads to is where it is kept.
     let path = &fs::canonicalize(path)?;
-    let unfinished = unfinished(path);
+    let unfinished = unfinished(path)?;
     let written = (|| {
         let old = fs::metadata(path)?;
         let file = write(&unfinished, content)?;
@@ -79,16 +80,17 @@ pub(super) fn replace(path: &Path, before: &[u8], content: &[u8]) -> io::Result<
     written
 }
 
-/// Its content is written there first, by this process alone.
-fn unfinished(path: &Path) -> PathBuf {
-    path.with_extension(format!("{UNFINISHED}{}", std::process::id()))
+/// Its content is written there first, by whoever made up this name alone. (Two processes in containers may have the same number.)
+fn unfinished(path: &Path) -> io::Result<PathBuf> {
+    let number = u64::from_be_bytes(random::bytes().map_err(io::Error::other)?);
+    Ok(path.with_extension(format!("{UNFINISHED}{number}")))
 }
 
+/// Never into what is there already, nor where a link leads to: root may do this in a folder of somebody else's.
 fn write(unfinished: &Path, content: &[u8]) -> io::Result<fs::File> {
     let mut file = fs::OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(unfinished)?;
     file.write_all(content)?;

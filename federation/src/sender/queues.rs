@@ -21,8 +21,11 @@ pub(super) use self::{
 
 /// Queues kept in memory although there is nothing to do (their cursors spare a read).
 const MAX_IDLE: usize = 5000;
-/// An inbound request ends the back-off of its server, but not sooner than this after an attempt.
+/// An inbound request ends the back-off of its server, but not sooner than this after an attempt …
 const SEEN_AFTER: i64 = 1000;
+/// … and if the last one that was made for that has failed as well, not before this part of its back-off: there are servers
+/// that reach us and can't be reached.
+const SEEN_PART: i64 = 8;
 
 /// What the sender's parts share: a queue per destination.
 pub struct Sender {
@@ -71,6 +74,8 @@ pub(super) struct Queue {
     pub(super) attempted: i64,
     /// It has shown since that it is up: it stands before others that failed.
     seen: bool,
+    /// The attempt that was made for that, or is being made.
+    tried_as_seen: bool,
     /// Events per transaction: fewer after a transaction was refused for what it holds.
     pub(super) batch_limit: Option<usize>,
 }
@@ -135,6 +140,16 @@ impl Queue {
         }
     }
 
+    /// How long after an attempt an inbound request ends the back-off.
+    fn seen_after(&self) -> i64 {
+        let back_off = self.retry_at().saturating_sub(self.attempted);
+        if self.tried_as_seen {
+            SEEN_AFTER.max(back_off / SEEN_PART)
+        } else {
+            SEEN_AFTER
+        }
+    }
+
     fn retry_at(&self) -> i64 {
         self.stand.map_or(0, |stand| {
             if stand.failures > 0 {
@@ -172,7 +187,8 @@ impl Sender {
             return;
         };
         let is_running = matches!(queue.place, Place::Running(_));
-        if is_running || queue.seen || now.saturating_sub(queue.attempted) < SEEN_AFTER {
+        let ago = now.saturating_sub(queue.attempted);
+        if is_running || queue.seen || ago < queue.seen_after() {
             return;
         }
         if let Some(stand) = &mut queue.stand
@@ -241,7 +257,7 @@ impl Sender {
                 let Some(queue) = queue.filter(|queue| queue.place == Place::Ready) else {
                     continue;
                 };
-                queue.seen = false;
+                queue.tried_as_seen = std::mem::take(&mut queue.seen);
                 let retry_at = queue.retry_at();
                 if !queue.has_work() {
                     queue.place = Place::Idle;

@@ -20,6 +20,12 @@ pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "milliseconds since 1970",
     ),
     (
+        "[federation]\nold_verify_keys = [{ key_id = \"ed25519:a\", key = \"Noi6WqcDj0QmPxCNQqgezwTlBKrfqehY1u2FyWP9uYw\", expired_ts = 1576767829750000000 }]\n",
+        "rhizome.toml:2: federation.old_verify_keys.0.expired_ts",
+        "after the year 9999",
+        "13 digits",
+    ),
+    (
         "[[federation.old_verify_keys]]\nkey_id = \"ed25519:a\"\nkey = \"Noi6WqcDj0QmPxCNQqgezwTlBKrfqehY1u2FyWP9uYw\"\nexpired_ts = 1576767829750\n\
          [[federation.old_verify_keys]]\nkey_id = \"ed25519:a\"\nkey = \"Noi6WqcDj0QmPxCNQqgezwTlBKrfqehY1u2FyWP9uYw=\"\nexpired_ts = 1576767829751\n",
         "rhizome.toml:6: federation.old_verify_keys.1.key_id",

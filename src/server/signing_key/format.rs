@@ -16,7 +16,7 @@ use std::time::Duration;
 use rhizome_protocol::sign::{KeyError, KeyPair};
 use rhizome_storage::millis;
 
-use crate::config::{is_key_id, public_key};
+use crate::config::{LAST_TIME, is_key_id, public_key};
 
 /// What a line begins with that is about a key of before.
 const OLD: &str = "old ";
@@ -182,7 +182,7 @@ impl OldKey {
             return Err("the second word behind `old` is no public key");
         }
         match (replaced.parse(), expired.parse()) {
-            (Ok(replaced_ts), Ok(expired_ts)) => Ok(Self {
+            (Ok(replaced_ts), Ok(expired_ts)) if expired_ts <= LAST_TIME => Ok(Self {
                 key_id: key_id.to_owned(),
                 public: public.to_owned(),
                 replaced_ts,

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use ruma::{UserId, room_id, server_name, user_id};
 use serde_json::json;
 
@@ -63,6 +65,42 @@ fn an_inbound_request_ends_a_back_off() {
     assert_eq!(due(), (vec![], None));
     sender.ended(server);
     assert_eq!(due().0.len(), 1);
+}
+
+/// Who reaches us and can't be reached is tried for that once, and then now and then.
+#[test]
+fn a_back_off_is_ended_early_once() {
+    let clock = Clock::manual(1_000_000);
+    let sender = Sender::new(clock.clone());
+    let server = server_name!("b.example");
+    sender.looked_at(Pos(1), [(&server.to_owned(), Beside::NOTHING)]);
+    let due = || due(&sender, clock.now_ms(), 9).0.len();
+    let fails = || {
+        sender.note(server, failed(clock.now_ms() + 80_000));
+        sender.state().queues.get_mut(server).unwrap().attempted = clock.now_ms();
+        sender.ended(server);
+        assert_eq!(due(), 0);
+    };
+    assert_eq!(due(), 1);
+    fails();
+    clock.advance(Duration::from_secs(2));
+    sender.seen(server);
+    assert_eq!(due(), 1);
+    fails();
+    clock.advance(Duration::from_secs(2));
+    sender.seen(server);
+    assert_eq!(due(), 0, "it has shown that it can't be reached");
+    clock.advance(Duration::from_secs(8));
+    sender.seen(server);
+    assert_eq!(due(), 1);
+    fails();
+    // After a time without a sign of it, it is as before.
+    clock.advance(Duration::from_secs(80));
+    assert_eq!(due(), 1);
+    fails();
+    clock.advance(Duration::from_secs(2));
+    sender.seen(server);
+    assert_eq!(due(), 1);
 }
 
 #[test]
