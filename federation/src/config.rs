@@ -24,8 +24,8 @@ pub struct FederationConfig {
     pub denied_ranges: Vec<IpNet>,
     /// Notaries to ask for keys of servers that can't be reached themselves.
     pub trusted_key_servers: Vec<OwnedServerName>,
-    /// Keys that this server signed with in the past: (key id, unpadded base64 public key, expired
-    /// at, ms).
+    /// Keys that this server signed with in the past, at most [`MAX_OLD_KEYS`]. What they have signed until then is
+    /// verified by them, here and elsewhere.
     pub old_verify_keys: Vec<OldVerifyKey>,
     /// Time limit of one outbound request, discovery and connecting included.
     pub request_timeout: Duration,
@@ -82,14 +82,17 @@ impl Default for RateLimits {
     }
 }
 
+/// With more old keys than this, other servers would take none of our keys.
+pub const MAX_OLD_KEYS: usize = 100;
+
 /// A retired signing key of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OldVerifyKey {
     /// `ed25519:…`
     pub key_id: String,
-    /// Unpadded base64.
+    /// The public key in base64, padded or not.
     pub public: String,
-    /// When it was retired, milliseconds since 1970.
+    /// What it has signed counts until then, milliseconds since 1970.
     pub expired_ts: i64,
 }
 

@@ -55,7 +55,9 @@ use crate::{
 };
 pub use crate::{
     budgets::Kind,
-    config::{ConfigError, FederationConfig, OldVerifyKey, RateLimits, non_public_ranges},
+    config::{
+        ConfigError, FederationConfig, MAX_OLD_KEYS, OldVerifyKey, RateLimits, non_public_ranges,
+    },
     keys::KeyRing,
     outbound::Outbound,
     sender::Sender,
@@ -271,8 +273,8 @@ impl Federation {
         endpoints().into_router(self.clone())
     }
 
-    /// Drives the outbound sender, the durable inbox and what is asked for in the background until `shutdown`
-    /// resolves. To be supervised: returns early only on a failure that a restart may cure.
+    /// Drives the outbound sender, the durable inbox and what is asked for in the background, such as keys that end, until
+    /// `shutdown` resolves. To be supervised: returns early only on a failure that a restart may cure.
     ///
     /// # Errors
     /// What ended it.
@@ -289,6 +291,7 @@ impl Federation {
             ended = devices::resync::run(self) => return ended,
             ended = sender::presence::run(self) => return ended,
             ended = membership::taking_back::run(self) => return ended,
+            ended = Box::pin(keys::renewal::run(self)) => return ended,
         }
         // The sender writes down how far it has got.
         stop.cancel();

@@ -74,10 +74,10 @@ enum Command {
     /// Look through the database, tidy it up, or say what happened to it
     #[command(subcommand)]
     Database(database::DatabaseCommand),
-    /// Show or make the signing key
+    /// Show, make or change the signing key
     Keys {
         #[command(subcommand)]
-        command: Option<KeysCommand>,
+        command: Option<keys::KeysCommand>,
     },
     /// Watch two servers talk: starts both here, checks that they agree, cleans up
     Demo(DemoArgs),
@@ -141,19 +141,6 @@ struct RoomPolicies {
     json: bool,
 }
 
-#[derive(Debug, Subcommand)]
-enum KeysCommand {
-    /// Print the key's id and its public half
-    Show,
-    /// Print the path of the key's file
-    Path,
-    /// Make a new key; never replaces a file
-    Generate {
-        /// Where (default: the configured path)
-        file: Option<PathBuf>,
-    },
-}
-
 #[derive(Debug, Args)]
 struct DemoArgs {
     /// Put both servers' data into schemas of this PostgreSQL database, removed at the end
@@ -209,7 +196,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Report(command) => report::report(&load()?, command),
         Command::Token(command) => token::token_command(&load()?, command),
         Command::Database(command) => database::database(&load()?, &command),
-        Command::Keys { command } => keys::keys(&load()?, command.unwrap_or(KeysCommand::Show)),
+        Command::Keys { command } => keys::keys(&load()?, command.unwrap_or_default()),
         Command::Demo(args) if args.serve => {
             logging::init(&Logging::default())?;
             block_on(rhizome_demo::serve::<Running>(args.postgres))
@@ -325,6 +312,11 @@ mod tests {
             ("rhizome block name root", true),
             ("rhizome unblock name root", true),
             ("rhizome blocks", true),
+            ("rhizome keys rotate --overlap 0s", true),
+            ("rhizome keys rotate --overlap 31d", false),
+            ("rhizome keys old", true),
+            ("rhizome keys forget ed25519:a_b", true),
+            ("rhizome keys forget", false),
             ("rhizome task list --limit 5", true),
             ("rhizome task cancel", false),
             ("rhizome report list", true),

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use rhizome_federation::MAX_OLD_KEYS;
+use ruma::serde::{Base64, base64::Standard};
 use ruma::{OwnedServerName, server_name};
 use serde::Deserialize;
 
@@ -24,6 +26,8 @@ pub struct Federation {
     /// Notary servers to ask for the keys of servers that don't answer.
     #[serde(deserialize_with = "de_server_names")]
     pub trusted_key_servers: Vec<OwnedServerName>,
+    /// Keys that this server signed with in the past, beside those that `rhizome keys rotate` has replaced.
+    pub old_verify_keys: Vec<OldVerifyKey>,
     /// Time for one request, discovery and connecting included.
     pub request_timeout: Span,
     /// The first pause after a server failed to answer; doubled with each failure.
@@ -34,6 +38,72 @@ pub struct Federation {
     pub tell_device_names: bool,
 }
 
+/// A key that this server signed with in the past.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OldVerifyKey {
+    /// `ed25519:…`
+    pub key_id: String,
+    /// The public key in base64.
+    pub key: String,
+    /// What it has signed counts until then, milliseconds since 1970.
+    pub expired_ts: i64,
+}
+
+/// Before this, in ms, there was no Matrix: what is less was meant as seconds.
+const FIRST_TIME: i64 = 1_000_000_000_000;
+/// The last millisecond of the year 9999. What is beyond some 280,000 years JSON of Matrix can't say at all, and then we could
+/// publish no keys.
+pub const LAST_TIME: i64 = 253_402_300_799_999;
+
+impl OldVerifyKey {
+    /// What is wrong with it, of which key, and what to do.
+    fn fault(&self) -> Option<(&'static str, String, &'static str)> {
+        if !is_key_id(&self.key_id) {
+            return Some((
+                "key_id",
+                format!("`{}` is no key id", self.key_id),
+                "write it with its algorithm, such as \"ed25519:a_xxxx\"",
+            ));
+        }
+        if public_key(&self.key).is_none() {
+            return Some((
+                "key",
+                "it is no public ed25519 key".to_owned(),
+                "write the 43 characters of base64 that others know it by; the key's file has the secret half, which doesn't belong here",
+            ));
+        }
+        if self.expired_ts > LAST_TIME {
+            return Some((
+                "expired_ts",
+                "that is after the year 9999".to_owned(),
+                "write milliseconds since 1970, which have 13 digits: `date +%s%3N` gives those of now",
+            ));
+        }
+        if self.expired_ts < FIRST_TIME {
+            return Some((
+                "expired_ts",
+                "that was before there was Matrix".to_owned(),
+                "write milliseconds since 1970: seconds, such as those of `date +%s`, with 000 behind them",
+            ));
+        }
+        None
+    }
+}
+
+/// Whether this is the id of an ed25519 key.
+pub fn is_key_id(text: &str) -> bool {
+    text.strip_prefix("ed25519:").is_some_and(|version| {
+        (1..=200).contains(&version.len()) && version.bytes().all(|byte| byte.is_ascii_graphic())
+    })
+}
+
+/// A public ed25519 key from base64, padded or not.
+pub fn public_key(text: &str) -> Option<[u8; 32]> {
+    let bytes = Base64::<Standard>::parse(text).ok()?.into_inner();
+    bytes.try_into().ok()
+}
+
 impl Default for Federation {
     fn default() -> Self {
         Self {
@@ -42,6 +112,7 @@ impl Default for Federation {
             denied_ranges: rhizome_federation::non_public_ranges(),
             allowed_ranges: Vec::new(),
             trusted_key_servers: vec![server_name!("matrix.org").to_owned()],
+            old_verify_keys: Vec::new(),
             request_timeout: Span::secs(30),
             retry_min: Span::secs(2),
             retry_max: Span::secs(3600),
@@ -61,6 +132,7 @@ impl Federation {
                 );
             }
         }
+        self.check_old_keys(problems);
         for (key, span) in [
             ("request_timeout", self.request_timeout),
             ("retry_min", self.retry_min),
@@ -73,6 +145,29 @@ impl Federation {
                     "remove the line, or set federation.enabled = false to talk to no other server",
                 );
             }
+        }
+    }
+
+    fn check_old_keys(&self, problems: &mut Problems) {
+        let keys = &self.old_verify_keys;
+        for (index, key) in keys.iter().enumerate() {
+            let path = format!("federation.old_verify_keys.{index}");
+            if let Some((field, what, remedy)) = key.fault() {
+                problems.add(format!("{path}.{field}"), what, remedy);
+            } else if keys[..index].iter().any(|other| other.key_id == key.key_id) {
+                problems.add(
+                    format!("{path}.key_id"),
+                    format!("`{}` is there twice", key.key_id),
+                    "keep the one with the later expired_ts",
+                );
+            }
+        }
+        if keys.len() > MAX_OLD_KEYS {
+            problems.add(
+                "federation.old_verify_keys",
+                format!("with more than {MAX_OLD_KEYS}, other servers would take none of our keys"),
+                "leave out the oldest",
+            );
         }
     }
 }

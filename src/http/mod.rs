@@ -4,8 +4,10 @@
 mod body;
 mod peers;
 mod socket;
+mod version;
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -18,6 +20,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -33,6 +37,7 @@ use self::body::Guarded;
 pub(crate) use self::peers::Peers;
 use self::peers::{is_in, real_peer};
 use self::socket::Held;
+use self::version::{Begun, Version};
 
 /// All endpoints of the server.
 #[derive(Clone)]
@@ -135,56 +140,92 @@ async fn serve<S>(stream: S, peer: SocketAddr, serving: &Arc<Serving>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let header_timeout = serving.limits.header_timeout.0;
-    let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+    let patience = serving.limits.header_timeout.0;
+    let begun = tokio::time::Instant::now();
+    let first = tokio::time::timeout(patience, Begun::read(stream));
+    let Some(Ok(Ok((version, stream)))) = serving.stop.run_until_cancelled(first).await else {
+        return;
+    };
+    let heard = Arc::new(AtomicBool::new(false));
+    let service = {
+        let (serving, heard) = (serving.clone(), heard.clone());
+        service_fn(move |request| {
+            heard.store(true, Ordering::Relaxed);
+            handle(request, peer, serving.clone()).map(Ok::<_, std::convert::Infallible>)
+        })
+    };
+    let stream = TokioIo::new(stream);
+    let ended = match version {
+        Version::One => {
+            let connection = http1(patience).serve_connection(stream, service);
+            let connection = connection.with_upgrades();
+            until_stopped(
+                connection,
+                http1::UpgradeableConnection::graceful_shutdown,
+                serving,
+            )
+            .await
+        }
+        // Boxed: most connections needn't hold the room that this takes.
+        Version::Two => {
+            Box::pin(async {
+                let connection = http2().serve_connection(stream, service);
+                let served =
+                    until_stopped(connection, http2::Connection::graceful_shutdown, serving);
+                tokio::pin!(served);
+                tokio::select! {
+                    ended = &mut served => return ended,
+                    () = tokio::time::sleep_until(begun + patience) => {}
+                }
+                // hyper waits without limit for the first request.
+                if heard.load(Ordering::Relaxed) {
+                    served.await
+                } else {
+                    Ok(())
+                }
+            })
+            .await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::trace!(%peer, "connection ended: {error}");
+    }
+}
+
+fn http1(patience: Duration) -> http1::Builder {
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
+        .header_read_timeout(patience)
         .max_buf_size(128 * 1024)
         .half_close(false);
     builder
-        .http2()
+}
+
+fn http2() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(256)
         .max_header_list_size(64 * 1024)
         .keep_alive_interval(Some(Duration::from_secs(30)))
         .keep_alive_timeout(Duration::from_secs(20));
+    builder
+}
 
-    let heard = Arc::new(AtomicBool::new(false));
-    let service = {
-        let (serving, heard) = (serving.clone(), heard.clone());
-        hyper::service::service_fn(move |request| {
-            heard.store(true, Ordering::Relaxed);
-            handle(request, peer, serving.clone()).map(Ok::<_, std::convert::Infallible>)
-        })
-    };
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+/// Serves a connection, which ends with what is under way once the listener stops.
+async fn until_stopped<C: Future<Output = hyper::Result<()>>>(
+    connection: C,
+    end: impl Fn(Pin<&mut C>),
+    serving: &Serving,
+) -> hyper::Result<()> {
     tokio::pin!(connection);
-    // hyper waits without limit for the bytes that tell HTTP/1 from HTTP/2.
-    let silence = tokio::time::sleep(header_timeout);
-    tokio::pin!(silence);
-    let (mut waiting, mut draining) = (true, false);
-    loop {
-        tokio::select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::trace!(%peer, "connection ended: {error}");
-                }
-                return;
-            }
-            () = serving.stop.cancelled(), if !draining => {
-                draining = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            () = &mut silence, if waiting => {
-                waiting = false;
-                if !heard.load(Ordering::Relaxed) {
-                    return;
-                }
-            }
-        }
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = serving.stop.cancelled() => {}
     }
+    end(connection.as_mut());
+    connection.await
 }
 
 /// One request: is it served here, is it too large, who asks; then the router.

@@ -3,6 +3,7 @@
 
 mod delayed;
 mod mailing;
+pub(crate) mod old_keys;
 mod pushing;
 mod rates;
 mod readers;
@@ -20,7 +21,7 @@ use anyhow::{Context as _, bail};
 use rhizome_client_api as client_api;
 use rhizome_decoder::Decoders;
 use rhizome_edge::Api as _;
-use rhizome_federation::{Federation, FederationConfig, previews::Previews};
+use rhizome_federation::{Federation, previews::Previews};
 use rhizome_media::Media;
 use rhizome_rooms::Rooms;
 use rhizome_storage::collect::{self, Collecting};
@@ -67,16 +68,16 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let config = Arc::new(config);
     make_data_dir(&config)?;
     let listeners = bind(&config).await?;
-    let (key, new_key) = signing_key::load_or_create(&config.server.signing_key_path())?;
-    let key = Arc::new(key);
+    let (keys, new_key) = signing_key::load_or_create(&config.server.signing_key_path())?;
     let store = open_store(&config).await?;
-
+    let key = Arc::new(keys.current().clone());
     let rooms = Rooms::new(store.clone(), config.server.name.clone(), key);
     let decoders = decoders(&config);
     let media = open_media(&store, &config, decoders.clone())?;
     media.claim().await.context("files can't be kept")?;
-    let (files, settings) = (media.clone(), federation_config(&config)?);
-    let federation = Federation::new(rooms.clone(), store.clone(), files, settings)
+    let old_keys = old_keys::counted(&store, &keys, &config).await?;
+    let settings = settings::federation(&config, old_keys)?;
+    let federation = Federation::new(rooms.clone(), store.clone(), media.clone(), settings)
         .context("federation can't be set up")?;
     let previews = Previews::new(federation.clone(), decoders, settings::previews(&config));
     let stop = CancellationToken::new();
@@ -388,8 +389,4 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
 /// What the client API needs to know.
 pub fn client_config(config: &Config) -> client_api::ClientConfig {
     settings::client(config)
-}
-
-fn federation_config(config: &Config) -> anyhow::Result<FederationConfig> {
-    settings::federation(config)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use rhizome_client_api::config as client_api;
 use rhizome_decoder::Decoders;
-use rhizome_federation::{FederationConfig, previews::PreviewConfig};
+use rhizome_federation::{FederationConfig, OldVerifyKey, previews::PreviewConfig};
 use rhizome_media::{
     MediaConfig, Place, RemoteConfig, S3Config, ScannerConfig, SealKey, StillConfig, StoreConfig,
 };
@@ -290,8 +290,11 @@ fn policy(policy: &RoomPolicy) -> client_api::Policy {
     }
 }
 
-/// The settings of federation, certificate authorities read.
-pub(crate) fn federation(config: &Config) -> anyhow::Result<FederationConfig> {
+/// The settings of federation, certificate authorities read. `old_verify_keys`: all that this server signed with before.
+pub(crate) fn federation(
+    config: &Config,
+    old_verify_keys: Vec<OldVerifyKey>,
+) -> anyhow::Result<FederationConfig> {
     let from = &config.federation;
     let mut extra_ca_pem = Vec::new();
     for path in &from.extra_ca_certificates {
@@ -341,6 +344,7 @@ pub(crate) fn federation(config: &Config) -> anyhow::Result<FederationConfig> {
             .filter(|server| **server != config.server.name)
             .cloned()
             .collect(),
+        old_verify_keys,
         request_timeout: from.request_timeout.0,
         retry_min: from.retry_min.0,
         retry_max: from.retry_max.0,

@@ -146,6 +146,7 @@ pub use federation::devices::{NewSharer, OutboundDevice};
 pub use federation::inbox::{InboxEvent, InboxLane};
 pub use federation::joins::SentJoin;
 pub use federation::keys::{KeyResponse, StoredKey};
+pub use federation::outbound::Outbound;
 pub use keys::change::{CrossSigningChange, DeviceUpload};
 pub use keys::claim::KeyWanted;
 pub use keys::counts::KeyCounts;

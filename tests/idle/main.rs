@@ -121,7 +121,7 @@ async fn what_waits_holds_little() {
     );
     println!("bytes of each: {poll} for a poll, {socket} for a socket");
     // More than half of a poll's is what hyper reads into and writes from.
-    assert!(poll <= 36 * 1024, "{poll} bytes for each poll");
+    assert!(poll <= 30 * 1024, "{poll} bytes for each poll");
     assert!(socket <= 10 * 1024, "{socket} bytes for each socket");
     running.shutdown().await;
 }

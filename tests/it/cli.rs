@@ -188,7 +188,7 @@ pub fn serve(dir: &std::path::Path) -> Serving {
     serve_with(dir, &[])
 }
 
-fn serve_with(dir: &std::path::Path, variables: &[(&str, &str)]) -> Serving {
+pub fn serve_with(dir: &std::path::Path, variables: &[(&str, &str)]) -> Serving {
     let log = std::fs::File::create(dir.join("log")).unwrap();
     let mut child = rhizome(dir)
         .envs(variables.iter().copied())

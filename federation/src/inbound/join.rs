@@ -4,13 +4,18 @@
 use axum::extract::State;
 use rhizome_edge::Content;
 use rhizome_protocol::Membership;
+use rhizome_rooms::{Error, state};
+use rhizome_storage::{RoomHead, StoredEvent, UserNo};
 use ruma::{
-    ServerName,
+    OwnedServerName, OwnedUserId, ServerName, UserId,
     api::federation::membership::{create_join_event, prepare_join_event},
 };
 
 use super::{member, v1, wire::Writer};
 use crate::{Federation, MatrixError, Ruma};
+
+/// How many members stand for a room without a name (client-server API, `m.heroes`).
+const HEROES: usize = 5;
 
 /// `GET /_matrix/federation/v1/make_join/{roomId}/{userId}`
 pub(super) async fn make_join(
@@ -40,12 +45,14 @@ pub(super) async fn send_join(
     answer.finish(fed.store()).await
 }
 
-/// `PUT /_matrix/federation/v1/send_join/{roomId}/{eventId}`: the same answer inside `[200, …]`.
+/// `PUT /_matrix/federation/v1/send_join/{roomId}/{eventId}`: the same answer inside `[200, …]`, always of everything.
 pub(super) async fn send_join_v1(
     State(fed): State<Federation>,
     Ruma { who, req, .. }: Ruma<v1::SendJoin>,
 ) -> Result<Content, MatrixError> {
-    let answer = accept(&fed, &who, req.0).await?;
+    let mut request = req.0;
+    request.omit_members = false;
+    let answer = accept(&fed, &who, request).await?;
     answer.within("[200,", "]").finish(fed.store()).await
 }
 
@@ -54,7 +61,7 @@ async fn accept(
     origin: &ServerName,
     req: create_join_event::v2::Request,
 ) -> Result<Writer, MatrixError> {
-    let (head, admitted) = member::admit(
+    let (head, event) = member::admit(
         fed,
         origin,
         &req.room_id,
@@ -63,12 +70,59 @@ async fn accept(
         Membership::Join,
     )
     .await?;
-    let servers = fed.store().joined_servers(head.room).await?;
+    let few = req.omit_members;
+    let (before, servers) = if few {
+        let heroes = heroes(fed, &head, event.pdu.sender()).await?;
+        let before = state::before_without_members(fed.rooms(), &event, &heroes).await?;
+        (before, servers_before(fed, origin, &event).await?)
+    } else {
+        let before = state::before(fed.rooms(), &event).await?;
+        let servers = fed.store().joined_servers(head.room).await?;
+        (before, servers.to_vec())
+    };
+    let before = before.ok_or(Error::UnknownEvent(req.event_id))?;
     Ok(Writer::new()
         .value("origin", &fed.server_name())?
-        .value("members_omitted", &false)?
+        .value("members_omitted", &few)?
         .value("servers_in_room", &servers)?
-        .events("auth_chain", admitted.before.auth_chain)
-        .events("state", admitted.before.state)
-        .event("event", &admitted.event.pdu))
+        .events("auth_chain", before.auth_chain)
+        .events("state", before.state)
+        .event("event", &event.pdu))
+}
+
+/// The members by whom the one who joins will call a room that has neither a name nor an alias.
+async fn heroes(
+    fed: &Federation,
+    head: &RoomHead,
+    joins: &UserId,
+) -> Result<Vec<OwnedUserId>, MatrixError> {
+    let store = fed.store();
+    if store.room_summary(head.room).await?.is_named() {
+        return Ok(Vec::new());
+    }
+    let joins = store.user_no(joins).await?;
+    let heroes = store.heroes(head.room, joins, HEROES).await?;
+    let heroes: Vec<UserNo> = heroes.iter().map(|member| member.user).collect();
+    Ok(store.users(&heroes).await?)
+}
+
+/// The servers that were in the room before the join: without that of the user, if nobody else of it is there. Who isn't
+/// told the members finds by these to whom to send.
+async fn servers_before(
+    fed: &Federation,
+    origin: &ServerName,
+    join: &StoredEvent,
+) -> Result<Vec<OwnedServerName>, MatrixError> {
+    let store = fed.store();
+    let user = store.user_no(join.pdu.sender()).await?;
+    let theirs = store.joined_of_server(join.room, origin, 2).await?;
+    let mut was_in = theirs.iter().any(|other| *other != user);
+    if let (false, Some(at)) = (was_in, join.state_before) {
+        let name = join.pdu.sender().as_str();
+        let member = store.state_event(at, "m.room.member", name).await?;
+        was_in = member.is_some_and(|event| event.pdu.membership() == Some(Membership::Join));
+    }
+    let servers = store.joined_servers(join.room).await?;
+    let before = servers.iter().filter(|name| was_in || **name != origin);
+    Ok(before.cloned().collect())
 }

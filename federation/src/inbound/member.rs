@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use rhizome_protocol::{Incoming, Membership, Object, Pdu, RoomRules, canonical, sign};
 use rhizome_rooms::{
-    admit::{self, AdmittedEvent, Template},
+    admit::{self, Template},
     membership::restricted,
 };
-use rhizome_storage::RoomHead;
+use rhizome_storage::{RoomHead, StoredEvent};
 use ruma::{EventId, OwnedUserId, RoomId, RoomVersionId, ServerName, UserId};
 use serde_json::{Value, value::RawValue};
 
@@ -53,7 +53,7 @@ pub(super) async fn admit(
     event_id: &EventId,
     raw: &RawValue,
     membership: Membership,
-) -> Result<(Arc<RoomHead>, AdmittedEvent), MatrixError> {
+) -> Result<(Arc<RoomHead>, Arc<StoredEvent>), MatrixError> {
     let head = guard::known(fed, origin, room_id).await?;
     let mut event = parsed(head.rules, raw)?;
     // Versions with restricted rooms have no numbers that an object can't hold.

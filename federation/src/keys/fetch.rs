@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use http::Method;
 use rhizome_protocol::{canonical, receive::KeyLookup, server_keys, sign};
 use ruma::ServerName;
@@ -17,6 +18,13 @@ const LIMITS: Limits = Limits {
 };
 /// Servers in one question to a notary.
 pub(super) const BATCH: usize = 50;
+/// Notaries that are asked at the same time.
+const AT_ONCE: usize = 3;
+
+/// A server, and what is needed of it.
+pub(super) type Question<'a> = (&'a ServerName, &'a Needed<'a>);
+/// What servers have said of themselves.
+type Answers<'a> = Vec<(&'a ServerName, KeyAnswer)>;
 
 impl KeyRing {
     /// `GET /_matrix/key/v2/server` at the server itself.
@@ -31,37 +39,82 @@ impl KeyRing {
         verified(&object, server, true)
     }
 
-    /// `POST /_matrix/key/v2/query` at each notary until all is known. What comes back is admitted if
-    /// its server has signed it; the notary's own signature must hold too.
-    pub(super) async fn ask_notaries(&self, wanted: &[(&ServerName, &Needed<'_>)]) {
-        for notary in &self.inner.notaries {
-            let mut open = Vec::new();
-            for (server, keys) in wanted {
-                if *server != notary && !self.at_hand(server).await.satisfies(keys) {
-                    open.push((*server, *keys));
+    /// `POST /_matrix/key/v2/query` at the notaries, a few at the same time, until all is known: who is slow holds up nobody
+    /// who has it. What comes back is admitted if its server has signed it; the notary's own signature must hold too.
+    ///
+    /// Boxed: the compiler can't see through the questions under way that the whole is `Send`.
+    pub(super) fn ask_notaries<'a>(&'a self, wanted: &'a [Question<'a>]) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let mut notaries: Vec<&ServerName> =
+                self.inner.notaries.iter().map(|name| &**name).collect();
+            for batch in wanted.chunks(BATCH) {
+                self.ask_about(batch, &mut notaries).await;
+            }
+        })
+    }
+
+    /// Asks notaries about a batch. One that doesn't answer is none any more.
+    async fn ask_about<'a>(
+        &'a self,
+        batch: &'a [Question<'a>],
+        notaries: &mut Vec<&'a ServerName>,
+    ) {
+        let mut waiting = notaries.clone().into_iter();
+        let mut asking = FuturesUnordered::new();
+        asking.extend(
+            waiting
+                .by_ref()
+                .take(AT_ONCE)
+                .map(|one| self.hear(one, batch)),
+        );
+        while let Some((notary, heard)) = asking.next().await {
+            match heard {
+                Ok(answers) => {
+                    for (server, answer) in answers {
+                        self.admit(server, answer).await;
+                    }
+                }
+                Err(reason) => {
+                    tracing::debug!(%notary, reason, "the notary didn't answer");
+                    notaries.retain(|other| *other != notary);
                 }
             }
-            if open.is_empty() {
+            if self.unknown(batch).await.is_empty() {
                 return;
             }
-            let Some(keys_of_notary) = self.notary_keys(notary).await else {
-                tracing::debug!(%notary, "the notary's own keys can't be had");
-                continue;
+            asking.extend(waiting.next().map(|one| self.hear(one, batch)));
+        }
+    }
+
+    /// What one notary says of those of a batch that aren't known yet.
+    fn hear<'a>(
+        &'a self,
+        notary: &'a ServerName,
+        batch: &'a [Question<'a>],
+    ) -> BoxFuture<'a, (&'a ServerName, Result<Answers<'a>, String>)> {
+        Box::pin(async move {
+            let mut open = self.unknown(batch).await;
+            open.retain(|(server, _)| *server != notary);
+            if open.is_empty() {
+                return (notary, Ok(Answers::new()));
+            }
+            let heard = match self.notary_keys(notary).await {
+                Some(keys) => self.ask_notary(notary, &keys, &open).await,
+                None => Err("its own keys can't be had".to_owned()),
             };
-            for batch in open.chunks(BATCH) {
-                match self.ask_notary(notary, &keys_of_notary, batch).await {
-                    Ok(answers) => {
-                        for (server, answer) in answers {
-                            self.admit(server, answer).await;
-                        }
-                    }
-                    Err(reason) => {
-                        tracing::debug!(%notary, reason, "the notary didn't answer");
-                        break;
-                    }
-                }
+            (notary, heard)
+        })
+    }
+
+    /// Those of a batch of which something isn't known that asking could tell.
+    async fn unknown<'a>(&self, batch: &'a [Question<'a>]) -> Vec<Question<'a>> {
+        let mut unknown = Vec::new();
+        for (server, keys) in batch {
+            if !self.at_hand(server).await.satisfies(keys) {
+                unknown.push((*server, *keys));
             }
         }
+        unknown
     }
 
     /// A notary's keys: at hand, or asked for at itself.
@@ -84,7 +137,7 @@ impl KeyRing {
         notary: &ServerName,
         keys_of_notary: &KnownKeys,
         batch: &[(&'a ServerName, &Needed<'_>)],
-    ) -> Result<Vec<(&'a ServerName, KeyAnswer)>, String> {
+    ) -> Result<Answers<'a>, String> {
         let mut servers = Map::new();
         for (server, keys) in batch {
             let criteria: Map<String, Value> = keys
@@ -116,7 +169,7 @@ impl KeyRing {
             .and_then(Value::as_array)
             .ok_or("no server_keys")?;
         let now = self.inner.store.clock().now_ms();
-        let mut found = Vec::new();
+        let mut found = Answers::new();
         for object in list.iter().filter_map(Value::as_object).take(4 * BATCH) {
             let name = object.get("server_name").and_then(Value::as_str);
             let Some((server, _)) = batch

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use rhizome_protocol::{receive::KeyLookup, server_keys::ServerKeys, sign::KeyPair};
 use rhizome_storage::StoredKey;
 
-use crate::config::{ConfigError, OldVerifyKey};
+use crate::config::{ConfigError, MAX_OLD_KEYS, OldVerifyKey};
 
 /// A key isn't trusted for longer than this after it was fetched, whatever the server says
 /// (<https://spec.matrix.org/v1.19/server-server-api/#publishing-keys>).
@@ -63,6 +63,26 @@ impl KnownKeys {
         self.keys
             .values()
             .any(|key| matches!(key.until, Until::Valid(until) if now <= until))
+    }
+
+    /// Until when the keys in use are known to be, ms; `None`: none is in use.
+    pub(crate) fn ends(&self) -> Option<i64> {
+        self.in_use().map(|(_, until)| until).max()
+    }
+
+    /// The ids of the keys that the server had in use when it was last asked: those that it has dropped without a word
+    /// have ended earlier.
+    pub(crate) fn newest(&self) -> impl Iterator<Item = &str> {
+        let ends = self.ends();
+        let newest = self.in_use().filter(move |(_, until)| Some(*until) == ends);
+        newest.map(|(id, _)| id)
+    }
+
+    fn in_use(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.keys.iter().filter_map(|(id, key)| match key.until {
+            Until::Valid(until) => Some((id.as_str(), until)),
+            Until::Expired(_) => None,
+        })
     }
 
     /// As the database has it.
@@ -125,6 +145,22 @@ impl KnownKeys {
             && answer.old_verify_keys.iter().all(is_same)
     }
 
+    /// Makes room for a key in use, if one can be done without: the one that is longest over, of those that the answer doesn't
+    /// say to be in use.
+    fn forget_one(&mut self, answer: &ServerKeys) -> bool {
+        let rest = self.keys.iter();
+        let rest = rest.filter(|(id, _)| !answer.verify_keys.contains_key(*id));
+        let over = rest.min_by_key(|(_, key)| match key.until {
+            Until::Expired(at) => (false, at),
+            Until::Valid(until) => (true, until),
+        });
+        let Some(id) = over.map(|(id, _)| id.clone()) else {
+            return false;
+        };
+        self.keys.remove(&id);
+        true
+    }
+
     /// With a newer answer of the server. Keys that it no longer names stay, valid as long as was said.
     pub(crate) fn joined_with(&self, answer: &ServerKeys, now: i64) -> Self {
         let mut joined = Self {
@@ -141,15 +177,14 @@ impl KnownKeys {
             .iter()
             .map(|(id, (key, at))| (id, *key, Until::Expired(*at)));
         // An older answer, passed on late by a notary, takes nothing back.
-        let newest = self.keys.values().filter_map(|key| match key.until {
-            Until::Valid(until) => Some(until),
-            Until::Expired(_) => None,
-        });
-        let is_older = newest.max().is_some_and(|newest| until < newest);
+        let is_older = self.ends().is_some_and(|newest| until < newest);
         // Keys in use come last: they win over an old one with the same id.
         for (id, public, until) in old.chain(current) {
-            let full = joined.keys.len() >= MAX_KEYS && !joined.keys.contains_key(id);
-            if full || !crate::xmatrix::is_key_id(id) {
+            if !crate::xmatrix::is_key_id(id) {
+                continue;
+            }
+            let is_full = joined.keys.len() >= MAX_KEYS && !joined.keys.contains_key(id);
+            if is_full && !(matches!(until, Until::Valid(_)) && joined.forget_one(answer)) {
                 continue;
             }
             let until = match (joined.keys.get(id), until) {
@@ -177,8 +212,19 @@ impl KnownKeys {
 
 /// Our own keys: the current one never expires for ourselves.
 pub(crate) fn ours(key: &KeyPair, old: &[OldVerifyKey]) -> Result<KnownKeys, ConfigError> {
+    if old.len() > MAX_OLD_KEYS {
+        return Err(ConfigError::OldKey(format!(
+            "there are more than {MAX_OLD_KEYS}, so other servers would take none of our keys"
+        )));
+    }
     let mut keys = BTreeMap::new();
     for old in old {
+        if old.key_id == key.key_id() {
+            return Err(ConfigError::OldKey(format!(
+                "{} is the key in use",
+                old.key_id
+            )));
+        }
         let public = public_key(&old.public).ok_or_else(|| {
             ConfigError::OldKey(format!("{} has no valid public key", old.key_id))
         })?;
@@ -211,110 +257,4 @@ pub(crate) fn public_key(text: &str) -> Option<[u8; 32]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DAY: i64 = 24 * 60 * 60 * 1000;
-
-    fn answer(valid_until_ts: i64, current: &[(&str, u8)], old: &[(&str, u8, i64)]) -> ServerKeys {
-        ServerKeys {
-            server_name: "a.example".try_into().unwrap(),
-            valid_until_ts,
-            verify_keys: current
-                .iter()
-                .map(|(id, k)| ((*id).to_owned(), [*k; 32]))
-                .collect(),
-            old_verify_keys: old
-                .iter()
-                .map(|(id, k, at)| ((*id).to_owned(), ([*k; 32], *at)))
-                .collect(),
-        }
-    }
-
-    #[test]
-    fn validity_in_time() {
-        let known = KnownKeys::default().joined_with(
-            &answer(DAY, &[("ed25519:a", 1)], &[("ed25519:o", 2, 500)]),
-            1000,
-        );
-        assert_eq!(known.lookup("ed25519:a", 0), KeyLookup::Found([1; 32]));
-        assert_eq!(known.lookup("ed25519:a", DAY), KeyLookup::Found([1; 32]));
-        assert_eq!(known.lookup("ed25519:a", DAY + 1), KeyLookup::Unknown);
-        assert_eq!(known.lookup("ed25519:o", 500), KeyLookup::Found([2; 32]));
-        assert_eq!(known.lookup("ed25519:o", 501), KeyLookup::Expired);
-        assert_eq!(known.lookup("ed25519:x", 0), KeyLookup::Unknown);
-    }
-
-    #[test]
-    fn validity_is_capped_at_seven_days() {
-        let known =
-            KnownKeys::default().joined_with(&answer(i64::MAX, &[("ed25519:a", 1)], &[]), 0);
-        assert_eq!(
-            known.lookup("ed25519:a", 7 * DAY),
-            KeyLookup::Found([1; 32])
-        );
-        assert_eq!(known.lookup("ed25519:a", 7 * DAY + 1), KeyLookup::Unknown);
-    }
-
-    #[test]
-    fn rotation_keeps_the_old_key_for_old_events() {
-        let first = KnownKeys::default().joined_with(&answer(DAY, &[("ed25519:a", 1)], &[]), 0);
-        let second = first.joined_with(
-            &answer(2 * DAY, &[("ed25519:b", 2)], &[("ed25519:a", 1, 100)]),
-            200,
-        );
-        assert_eq!(second.lookup("ed25519:a", 100), KeyLookup::Found([1; 32]));
-        assert_eq!(second.lookup("ed25519:a", 101), KeyLookup::Expired);
-        // One that vanished without a word stays valid as long as was said.
-        let third = second.joined_with(&answer(3 * DAY, &[("ed25519:c", 3)], &[]), 300);
-        assert_eq!(
-            third.lookup("ed25519:b", 2 * DAY),
-            KeyLookup::Found([2; 32])
-        );
-        assert_eq!(third.lookup("ed25519:b", 2 * DAY + 1), KeyLookup::Unknown);
-    }
-
-    #[test]
-    fn an_older_answer_takes_nothing_back_and_rows_come_back() {
-        let known = KnownKeys::default()
-            .joined_with(
-                &answer(3 * DAY, &[("ed25519:a", 1)], &[("ed25519:o", 2, 5)]),
-                0,
-            )
-            .joined_with(&answer(DAY, &[("ed25519:a", 1)], &[]), 9);
-        assert_eq!(
-            known.lookup("ed25519:a", 2 * DAY),
-            KeyLookup::Found([1; 32])
-        );
-        assert_eq!(KnownKeys::stored(&known.rows(), 9), known);
-        // Nor does a key come back into use that a newer one says is out of it.
-        let late = known.joined_with(&answer(DAY, &[("ed25519:o", 2)], &[]), 10);
-        assert_eq!(late.lookup("ed25519:o", 6), KeyLookup::Expired);
-        let newer = known.joined_with(&answer(4 * DAY, &[("ed25519:o", 2)], &[]), 10);
-        assert_eq!(newer.lookup("ed25519:o", 6), KeyLookup::Found([2; 32]));
-    }
-
-    #[test]
-    fn hearsay_counts_where_it_fits_what_is_known() {
-        let forged = answer(9 * DAY, &[("ed25519:a", 9)], &[]);
-        let added = answer(9 * DAY, &[("ed25519:z", 9)], &[("ed25519:a", 1, 5)]);
-        let revived = answer(9 * DAY, &[("ed25519:o", 2), ("ed25519:a", 1)], &[]);
-        let changed = answer(9 * DAY, &[("ed25519:a", 1)], &[("ed25519:o", 9, DAY)]);
-        let renewed = answer(9 * DAY, &[("ed25519:b", 3), ("ed25519:a", 1)], &[]);
-        let first = answer(DAY, &[("ed25519:a", 1)], &[("ed25519:o", 2, 5)]);
-        let known = KnownKeys::default().joined_with(&first, 0);
-        for lie in [&forged, &added, &revived, &changed] {
-            assert!(KnownKeys::default().agrees_with(lie));
-            assert!(!known.agrees_with(lie), "{lie:?}");
-        }
-        assert!(known.agrees_with(&renewed));
-    }
-
-    #[test]
-    fn a_server_with_endless_keys_is_bounded() {
-        let ids: Vec<String> = (0..500).map(|n| format!("ed25519:{n}")).collect();
-        let current: Vec<_> = ids.iter().map(|id| (id.as_str(), 1)).collect();
-        let known = KnownKeys::default().joined_with(&answer(DAY, &current, &[]), 0);
-        assert_eq!(known.rows().len(), MAX_KEYS);
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@ mod former;
 mod given;
 mod known;
 mod publish;
+pub(crate) mod renewal;
 mod storing;
 
 use std::{
@@ -235,12 +236,8 @@ impl KeyRing {
         if let Some(known) = self.cached(server) {
             return known;
         }
-        let known = match self.inner.store.server_keys(server).await {
-            Ok((keys, fetched)) => Arc::new(KnownKeys::stored(&keys, fetched)),
-            Err(error) => {
-                tracing::warn!(%server, %error, "stored keys can't be read");
-                return Arc::default();
-            }
+        let Some(known) = self.stored(server).await else {
+            return Arc::default();
         };
         self.remember(server, known.clone());
         known
@@ -289,7 +286,7 @@ impl KeyRing {
     async fn fetch(&self, server: &ServerName, keys: &Needed<'_>) -> Arc<KnownKeys> {
         let turn = self.turn(server);
         let _turn = turn.lock().await;
-        let known = self.at_hand(server).await;
+        let known = self.newest(server).await;
         if known.satisfies(keys) || !self.may_ask(server, &known) {
             return known;
         }

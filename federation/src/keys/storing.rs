@@ -15,7 +15,34 @@ use super::{KeyAnswer, KeyRing, KnownKeys, former};
 const STRANGERS: usize = 1_000;
 const KEPT_OF_STRANGERS: Duration = Duration::from_hours(7 * 24);
 const LOOKED_THROUGH: usize = 500;
+
 impl KeyRing {
+    /// What is in the database; `None`: that can't be told.
+    pub(super) async fn stored(&self, server: &ServerName) -> Option<Arc<KnownKeys>> {
+        match self.inner.store.server_keys(server).await {
+            Ok((keys, fetched)) => Some(Arc::new(KnownKeys::stored(&keys, fetched))),
+            Err(error) => {
+                tracing::warn!(%server, %error, "stored keys can't be read");
+                None
+            }
+        }
+    }
+
+    /// [`KeyRing::at_hand`], or what another process has been answered since: for who would ask the server otherwise.
+    pub(super) async fn newest(&self, server: &ServerName) -> Arc<KnownKeys> {
+        let known = self.at_hand(server).await;
+        if !self.inner.store.is_shared() || server == self.inner.server_name {
+            return known;
+        }
+        match self.stored(server).await {
+            Some(stored) if stored.fetched > known.fetched => {
+                self.remember(server, stored.clone());
+                stored
+            }
+            _ => known,
+        }
+    }
+
     /// Stores what a server (or a notary for it) has answered, and joins it with what we knew.
     pub(super) async fn admit(&self, server: &ServerName, answer: KeyAnswer) -> Arc<KnownKeys> {
         let now = self.inner.store.clock().now_ms();

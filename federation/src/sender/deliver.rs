@@ -4,23 +4,19 @@ use std::time::Duration;
 
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use rhizome_storage::{Behind, DestinationState, Error, Pos, millis, random};
+use rhizome_storage::{DestinationState, Error, Pos, millis, random};
 use ruma::ServerName;
 use serde_json::Value;
 
 use super::{
     backoff,
-    batch::{
-        Batch, MAX_EDUS, MAX_PDUS, MAX_RECEIPT_EDUS, MAX_TO_DEVICE, edu, receipt_edus, typing_edu,
-    },
-    presence,
-    queues::Beside,
-    sticky::{self, Newcomer},
-    to_device,
+    batch::{Batch, MAX_PDUS},
+    gather::{Round, gather, look_again},
+    latest, presence,
+    queues::{Beside, Share},
 };
 use crate::{
     Federation, MatrixError,
-    devices::outgoing::{self, Changes},
     outbound::{Limits, OutboundError},
 };
 
@@ -29,29 +25,25 @@ const LIMITS: Limits = Limits {
     timeout: Some(Duration::from_mins(1)),
     max_body: 1 << 20,
 };
-/// Receipts that are looked at for one transaction.
-const MAX_RECEIPTS: usize = 500;
 
 /// Works until the destination is up to date or has failed.
 ///
 /// # Errors
 /// The database failed.
-pub(super) async fn deliver(fed: &Federation, to: &ServerName) -> Result<(), Error> {
-    let mut stand = load(fed, to).await?;
-    if stand.failures > 0 && stand.retry_at > fed.store().clock().now_ms() {
-        // Read from the database just now: it is still being left alone.
+pub(super) async fn deliver(fed: &Federation, to: &ServerName, share: Share) -> Result<(), Error> {
+    let Some(mut stand) = begin(fed, to, share).await? else {
         return Ok(());
-    }
-    let round = nonce();
+    };
+    let id = nonce();
     let mut sent = 0_u64;
     // Whether receipts and changes of devices weren't looked at.
     let mut alone = false;
-    let mut newcomer = Newcomer::default();
+    let mut round = Round::default();
     loop {
         if fed.sender().state().stopping {
             return Ok(());
         }
-        let batch = gather(fed, to, stand, &mut newcomer).await?;
+        let batch = gather(fed, to, stand, &mut round).await?;
         if batch.is_empty() {
             if batch.upto > stand.sent {
                 // Nothing there was for this destination: worth knowing, not worth a write.
@@ -60,15 +52,15 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName) -> Result<(), Err
             }
             return Ok(());
         }
-        match send(fed, to, &batch, &format!("{round}.{sent}")).await {
+        match send(fed, to, &batch, &format!("{id}.{sent}")).await {
             Ok(()) => {
                 sent += 1;
-                stand = at(batch.upto);
+                stand = at(stand, batch.upto);
                 settled(fed, to, stand, None);
                 if std::mem::take(&mut alone) {
                     look_again(fed, to, Beside::default());
                 }
-                newcomer.told(&batch.sticky);
+                round.newcomer.told(&batch.sticky);
                 if let Some((last, _)) = batch.to_device.last() {
                     fed.sender().arrived(to, *last);
                 }
@@ -87,8 +79,8 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName) -> Result<(), Err
             Err(error) if refuses_content(&error) && batch.items() == 1 => {
                 alone = false;
                 let last = leave_out(to, &batch, &error);
-                newcomer.told(&batch.sticky);
-                stand = at(last.max(stand.sent));
+                round.newcomer.told(&batch.sticky);
+                stand = at(stand, last.max(stand.sent));
                 settled(fed, to, stand, None);
                 look_again(fed, to, Beside::default());
             }
@@ -103,12 +95,30 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName) -> Result<(), Err
     }
 }
 
+/// Where the destination stands as work on it begins; `None`: it isn't its turn.
+async fn begin(
+    fed: &Federation,
+    to: &ServerName,
+    share: Share,
+) -> Result<Option<DestinationState>, Error> {
+    let stand = load(fed, to).await?;
+    if stand.failures == 0 {
+        return Ok(Some(stand));
+    }
+    if share == Share::Healthy || stand.retry_at > fed.store().clock().now_ms() {
+        // Read from the database just now: it is among those that failed, or still being left alone.
+        return Ok(None);
+    }
+    latest::decide(fed, to, stand).await.map(Some)
+}
+
 /// Up to date up to here.
-fn at(sent: Pos) -> DestinationState {
+fn at(stand: DestinationState, sent: Pos) -> DestinationState {
     DestinationState {
         sent,
         failures: 0,
         retry_at: 0,
+        ..stand
     }
 }
 
@@ -151,159 +161,6 @@ fn remember(fed: &Federation, to: &ServerName, stand: DestinationState) {
     if let Some(queue) = fed.sender().state().queues.get_mut(to) {
         queue.stand = Some(stand);
     }
-}
-
-/// What comes next for the destination: from the log after its cursor, and ephemeral data.
-async fn gather(
-    fed: &Federation,
-    to: &ServerName,
-    stand: DestinationState,
-    newcomer: &mut Newcomer,
-) -> Result<Batch, Error> {
-    let mut batch = Batch {
-        upto: stand.sent,
-        ..Batch::default()
-    };
-    // All in one step with how far the log has been looked at, and with whether we lead: what comes later sets
-    // `log` again.
-    let (wanted, beside, limit, head) = {
-        let mut state = fed.sender().state();
-        let leads = state.leads();
-        let head = state.looked_at.max(stand.sent);
-        match state.queues.get_mut(to) {
-            Some(queue) => {
-                let wanted = leads && queue.log;
-                let beside = queue.beside;
-                queue.log = false;
-                if wanted {
-                    queue.beside = Beside::NOTHING;
-                }
-                (wanted, beside, queue.batch_limit, head)
-            }
-            None => (false, Beside::NOTHING, None, head),
-        }
-    };
-    if wanted {
-        let most = limit.unwrap_or(MAX_PDUS).min(MAX_PDUS);
-        if beside.sticky {
-            let span = (stand.sent, head);
-            batch.sticky = sticky::gather(fed, to, newcomer, span, most).await?;
-        }
-        let gathered = if batch.sticky.is_empty() {
-            gather_log(fed, to, stand.sent, head, (limit, beside), &mut batch).await
-        } else {
-            Ok(())
-        };
-        if gathered.is_err() || batch.upto < head {
-            look_again(fed, to, beside);
-        }
-        gathered?;
-    }
-    let most = MAX_EDUS - batch.to_device.len();
-    if batch.edus.len() < most {
-        presence::gather(fed, to, &mut batch).await?;
-    }
-    let mut state = fed.sender().state();
-    if let Some(queue) = state.queues.get_mut(to) {
-        while batch.edus.len() < most
-            && let Some(((room, user), typing)) = queue.typing.pop_first()
-        {
-            batch.edus.push(typing_edu(&room, &user, typing));
-        }
-        while batch.edus.len() < most
-            && let Some(edu) = queue.edus.pop_front()
-        {
-            batch.edus.push(edu);
-        }
-    }
-    Ok(batch)
-}
-
-/// The log still holds something, perhaps this too.
-fn look_again(fed: &Federation, to: &ServerName, beside: Beside) {
-    if let Some(queue) = fed.sender().state().queues.get_mut(to) {
-        queue.log = true;
-        queue.beside.add(beside);
-    }
-}
-
-/// Events, and what else may be there, with `after < pos ≤ head`, as many as fit: each that is looked at ends
-/// where the one before it had to, and what goes beyond where the last ends is left for the next time.
-async fn gather_log(
-    fed: &Federation,
-    to: &ServerName,
-    after: Pos,
-    head: Pos,
-    (limit, beside): (Option<usize>, Beside),
-    batch: &mut Batch,
-) -> Result<(), Error> {
-    let most = limit.unwrap_or(MAX_PDUS).min(MAX_PDUS);
-    batch.upto = head;
-    batch.events = fed.store().outbound_to(to, after, head, most).await?;
-    if batch.events.len() >= most
-        && let Some(last) = batch.events.last().and_then(|event| event.pos())
-    {
-        batch.upto = last;
-    }
-    if beside.to_device {
-        let most = limit.unwrap_or(MAX_TO_DEVICE).min(MAX_TO_DEVICE);
-        to_device::gather(fed, to, after, most, batch).await?;
-    }
-    if (beside.lists || beside.receipts) && fed.store().is_in_a_room(to).await? {
-        tell(fed, to, after, (limit, beside), batch).await?;
-    } else if let Some(limit) = limit {
-        batch.first(limit);
-    }
-    Ok(())
-}
-
-/// What is told of changes of devices and of receipts: to a server that is in a room.
-async fn tell(
-    fed: &Federation,
-    to: &ServerName,
-    after: Pos,
-    (limit, beside): (Option<usize>, Beside),
-    batch: &mut Batch,
-) -> Result<(), Error> {
-    let mut changes = Changes::default();
-    if beside.lists {
-        changes = outgoing::gather(fed, to, after, batch.upto).await?;
-        batch.cut(changes.upto);
-        batch.told.extend(changes.places());
-    }
-    let mut receipts = Vec::new();
-    if beside.receipts {
-        let behind = Behind {
-            destination: to,
-            ours: fed.server_name(),
-            after,
-            upto: batch.upto,
-            limit: MAX_RECEIPTS,
-        };
-        receipts = fed.store().receipts_to(behind).await?;
-        if let Some(last) = receipts.last()
-            && receipts.len() >= MAX_RECEIPTS
-        {
-            batch.cut(last.pos);
-        }
-        batch
-            .told
-            .extend(receipts.iter().map(|receipt| receipt.pos));
-    }
-    if let Some(limit) = limit {
-        batch.first(limit);
-    }
-    receipts.retain(|receipt| receipt.pos <= batch.upto);
-    let (edus, stopped) = receipt_edus(&receipts, MAX_RECEIPT_EDUS);
-    batch.edus = edus;
-    if let Some(at) = stopped {
-        batch.cut(Pos(at.0 - 1));
-    }
-    changes.cut(batch.upto);
-    let told = changes.edus(fed).await?;
-    let told = told.iter().map(|(kind, content)| edu(kind, content));
-    batch.edus.extend(told);
-    Ok(())
 }
 
 /// `PUT /_matrix/federation/v1/send/{txnId}`

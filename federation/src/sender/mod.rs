@@ -9,6 +9,9 @@
 //! Messages to devices wait in a queue of their own in the database ([`to_device`]), at positions of the log: the
 //! cursor says of them too which have arrived.
 //!
+//! A server that was away while much was said gets the newest event of each room, and asks for the others. Those that failed last
+//! have few workers, so that they hold up nobody else.
+//!
 //! Ephemeral data has no place in the log: typing is one slot per room and user where the latest
 //! wins, presence a set of users who are looked at when a transaction is made, anything else a short queue.
 //!
@@ -16,7 +19,9 @@
 //! - [`queues`]: what is to be done for each destination, shared by all of these.
 //! - [`workers`]: one task per busy destination and none for an idle one.
 //! - [`deliver`]: one destination's work.
-//! - [`batch`]: what one transaction holds.
+//! - [`gather`]: what the next transaction is to hold.
+//! - [`latest`]: what of it is enough for a server that was away.
+//! - [`batch`]: what one transaction holds, as it is on the wire.
 //! - [`presence`]: who of us is there.
 //! - [`sticky`]: sticky events for servers that have just come into a room.
 //! - [`backoff`]: when a destination that failed is tried again.
@@ -30,6 +35,8 @@ pub(crate) mod backoff;
 mod batch;
 mod deliver;
 mod dispatch;
+mod gather;
+mod latest;
 pub(crate) mod presence;
 mod queues;
 mod sticky;

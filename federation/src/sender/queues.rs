@@ -1,6 +1,8 @@
 //! What the sender's parts share: who has work to do, and what.
 
 mod beside;
+mod ephemeral;
+mod turns;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -8,22 +10,22 @@ use std::{
 };
 
 use rhizome_storage::{Clock, DestinationState, Lease, Pos, UserNo};
-use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId};
-use serde_json::Value;
+use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
 use tokio::sync::Notify;
 
-pub(super) use self::beside::Beside;
-use super::batch;
+use self::turns::Place;
+pub(super) use self::{
+    beside::Beside,
+    turns::{Each, Share},
+};
 
-/// Typing slots and other ephemeral data of one destination.
-const MAX_TYPING: usize = 500;
-const MAX_EDUS: usize = 500;
-/// Users whose presence one destination is to be told.
-const MAX_PRESENCE: usize = 20_000;
 /// Queues kept in memory although there is nothing to do (their cursors spare a read).
 const MAX_IDLE: usize = 5000;
-/// An inbound request ends the back-off of its server, but not sooner than this after an attempt.
+/// An inbound request ends the back-off of its server, but not sooner than this after an attempt …
 const SEEN_AFTER: i64 = 1000;
+/// … and if the last one that was made for that has failed as well, not before this part of its back-off: there are servers
+/// that reach us and can't be reached.
+const SEEN_PART: i64 = 8;
 
 /// What the sender's parts share: a queue per destination.
 pub struct Sender {
@@ -35,10 +37,12 @@ pub struct Sender {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) queues: HashMap<OwnedServerName, Queue>,
-    /// Those that may have something to do now, first come, first served;
-    ready: VecDeque<OwnedServerName>,
+    /// Those that may have something to do now, of each share first come, first served;
+    ready: Each<VecDeque<OwnedServerName>>,
     /// and those that are left alone until a time (ms).
     later: BTreeSet<(i64, OwnedServerName)>,
+    /// How many tasks of each share there are.
+    busy: Each<usize>,
     /// Idle queues are dropped when there are more than so many.
     tidy_at: usize,
     /// Up to here the log has been looked at and the queues know of it; nobody sends beyond.
@@ -51,20 +55,6 @@ pub(super) struct State {
     pub(super) dirty: BTreeMap<OwnedServerName, DestinationState>,
     /// Up to where messages to devices have arrived and aren't deleted yet.
     pub(super) arrived: BTreeMap<OwnedServerName, Pos>,
-}
-
-/// Where a destination is.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// Nowhere: there is nothing to do.
-    #[default]
-    Idle,
-    /// In [`State::ready`].
-    Ready,
-    /// In [`State::later`], at this time.
-    Later(i64),
-    /// A task is at it, and looks again before it ends.
-    Running,
 }
 
 #[derive(Default)]
@@ -82,6 +72,10 @@ pub(super) struct Queue {
     pub(super) presence: BTreeSet<UserNo>,
     /// When the last attempt ended, ms.
     pub(super) attempted: i64,
+    /// It has shown since that it is up: it stands before others that failed.
+    seen: bool,
+    /// The attempt that was made for that, or is being made.
+    tried_as_seen: bool,
     /// Events per transaction: fewer after a transaction was refused for what it holds.
     pub(super) batch_limit: Option<usize>,
 }
@@ -108,7 +102,12 @@ impl State {
                 self.later.remove(&(at, server.to_owned()));
             }
             queue.place = Place::Ready;
-            self.ready.push_back(server.to_owned());
+            let ready = self.ready.of_mut(queue.share());
+            if queue.seen {
+                ready.push_front(server.to_owned());
+            } else {
+                ready.push_back(server.to_owned());
+            }
         }
     }
 
@@ -132,6 +131,23 @@ impl State {
 impl Queue {
     fn has_work(&self) -> bool {
         self.log || !self.typing.is_empty() || !self.edus.is_empty() || !self.presence.is_empty()
+    }
+
+    fn share(&self) -> Share {
+        match self.stand {
+            Some(stand) if stand.failures > 0 => Share::Failed,
+            _ => Share::Healthy,
+        }
+    }
+
+    /// How long after an attempt an inbound request ends the back-off.
+    fn seen_after(&self) -> i64 {
+        let back_off = self.retry_at().saturating_sub(self.attempted);
+        if self.tried_as_seen {
+            SEEN_AFTER.max(back_off / SEEN_PART)
+        } else {
+            SEEN_AFTER
+        }
     }
 
     fn retry_at(&self) -> i64 {
@@ -162,70 +178,29 @@ impl Sender {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request from `server` came in, so it is up: if it was being left alone, it is tried again.
+    /// A request from `server` came in, so it is up: if it was being left alone, it is tried again, before others that
+    /// failed.
     pub fn seen(&self, server: &ServerName) {
         let now = self.clock.now_ms();
         let mut state = self.state();
         let Some(queue) = state.queues.get_mut(server) else {
             return;
         };
-        if queue.place == Place::Running || now.saturating_sub(queue.attempted) < SEEN_AFTER {
+        let is_running = matches!(queue.place, Place::Running(_));
+        let ago = now.saturating_sub(queue.attempted);
+        if is_running || queue.seen || ago < queue.seen_after() {
             return;
         }
         if let Some(stand) = &mut queue.stand
             && stand.failures > 0
-            && stand.retry_at > now
         {
-            stand.retry_at = now;
-            if let Place::Later(_) = queue.place {
+            stand.retry_at = stand.retry_at.min(now);
+            if queue.place != Place::Idle {
+                queue.seen = true;
                 state.make_ready(server);
+                self.changed.notify_one();
             }
-            self.changed.notify_one();
         }
-    }
-
-    /// Tells servers that a user of ours types in a room, or has stopped. Of several such calls that
-    /// couldn't be delivered yet, the latest counts.
-    pub fn typing<'a>(
-        &self,
-        servers: impl IntoIterator<Item = &'a ServerName>,
-        room: &RoomId,
-        user: &UserId,
-        typing: bool,
-    ) {
-        self.push(servers, |queue| {
-            let slot = (room.to_owned(), user.to_owned());
-            if queue.typing.len() < MAX_TYPING || queue.typing.contains_key(&slot) {
-                queue.typing.insert(slot, typing);
-            }
-        });
-    }
-
-    /// Tells servers the presence of these users, as it is when they are told.
-    pub(super) fn presence(&self, news: &BTreeMap<OwnedServerName, BTreeSet<UserNo>>) {
-        for (server, users) in news {
-            self.push([&**server], |queue| {
-                let room = MAX_PRESENCE.saturating_sub(queue.presence.len());
-                queue.presence.extend(users.iter().take(room));
-            });
-        }
-    }
-
-    /// Sends ephemeral data of any other type to servers: `content` of EDU type `kind`. If too much
-    /// waits for a destination, the oldest is dropped.
-    pub fn edu<'a>(
-        &self,
-        servers: impl IntoIterator<Item = &'a ServerName>,
-        kind: &str,
-        content: &Value,
-    ) {
-        let edu = batch::edu(kind, content);
-        self.push(servers, |queue| {
-            if queue.edus.len() >= MAX_EDUS {
-                queue.edus.pop_front();
-            }
-            queue.edus.push_back(edu.clone());
-        });
     }
 
     /// Where the sender stands with a destination, as far as it is in memory.
@@ -254,49 +229,46 @@ impl Sender {
         }
     }
 
-    fn push<'a>(
+    /// Takes the destinations that can be worked on now, as far as there are no more than `most` tasks then, and says
+    /// when (ms) the next of those in back-off wants to be tried. What it costs follows those that it takes, not those
+    /// that are down.
+    pub(super) fn due(
         &self,
-        servers: impl IntoIterator<Item = &'a ServerName>,
-        mut change: impl FnMut(&mut Queue),
-    ) {
-        let mut state = self.state();
-        let mut any = false;
-        for server in servers {
-            any |= state.change(server, &mut change);
-        }
-        if any {
-            self.changed.notify_one();
-        }
-    }
-
-    /// Takes the destinations that can be worked on now, at most `limit`, and says when (ms) the next
-    /// of those in back-off wants to be tried. What it costs follows those that it takes, not those that are down.
-    pub(super) fn due(&self, now: i64, limit: usize) -> (Vec<OwnedServerName>, Option<i64>) {
+        now: i64,
+        most: Each<usize>,
+    ) -> (Vec<(OwnedServerName, Share)>, Option<i64>) {
         let mut state = self.state();
         state.come_back(now);
         let State {
             queues,
             ready,
             later,
+            busy,
             tidy_at,
             ..
         } = &mut *state;
         let mut due = Vec::new();
-        while due.len() < limit
-            && let Some(server) = ready.pop_front()
-        {
-            let Some(queue) = queues.get_mut(&server) else {
-                continue;
-            };
-            let retry_at = queue.retry_at();
-            if !queue.has_work() {
-                queue.place = Place::Idle;
-            } else if retry_at > now {
-                queue.place = Place::Later(retry_at);
-                later.insert((retry_at, server));
-            } else {
-                queue.place = Place::Running;
-                due.push(server);
+        for share in Share::ALL {
+            while busy.of(share) < most.of(share)
+                && let Some(server) = ready.of_mut(share).pop_front()
+            {
+                let queue = queues.get_mut(&server);
+                // Who was put first stands there a second time.
+                let Some(queue) = queue.filter(|queue| queue.place == Place::Ready) else {
+                    continue;
+                };
+                queue.tried_as_seen = std::mem::take(&mut queue.seen);
+                let retry_at = queue.retry_at();
+                if !queue.has_work() {
+                    queue.place = Place::Idle;
+                } else if retry_at > now {
+                    queue.place = Place::Later(retry_at);
+                    later.insert((retry_at, server));
+                } else {
+                    queue.place = Place::Running(share);
+                    *busy.of_mut(share) += 1;
+                    due.push((server, share));
+                }
             }
         }
         if queues.len() > *tidy_at {
@@ -309,12 +281,18 @@ impl Sender {
     /// A task has ended; what it left undone is looked at again.
     pub(super) fn ended(&self, server: &ServerName) {
         let mut state = self.state();
-        if let Some(queue) = state.queues.get_mut(server) {
-            queue.place = Place::Idle;
-            if queue.has_work() {
-                state.make_ready(server);
-                self.changed.notify_one();
-            }
+        let State { queues, busy, .. } = &mut *state;
+        let Some(queue) = queues.get_mut(server) else {
+            return;
+        };
+        if let Place::Running(share) = queue.place {
+            let tasks = busy.of_mut(share);
+            *tasks = tasks.saturating_sub(1);
+        }
+        queue.place = Place::Idle;
+        if queue.has_work() {
+            state.make_ready(server);
+            self.changed.notify_one();
         }
     }
 
@@ -326,13 +304,15 @@ impl Sender {
             queues,
             ready,
             later,
+            busy,
             ..
         } = &mut *state;
         later.clear();
-        ready.clear();
+        *ready = Each::default();
+        *busy = Each::default();
         for (server, queue) in queues {
             queue.place = Place::Ready;
-            ready.push_back(server.clone());
+            ready.of_mut(queue.share()).push_back(server.clone());
         }
     }
 
@@ -342,7 +322,7 @@ impl Sender {
         let mut state = self.state();
         state.lease = Some(lease.clone());
         let queues = state.queues.values_mut();
-        for queue in queues.filter(|queue| queue.place != Place::Running) {
+        for queue in queues.filter(|queue| !matches!(queue.place, Place::Running(_))) {
             queue.stand = None;
             queue.beside = Beside::default();
         }
@@ -365,12 +345,25 @@ impl Sender {
     /// A destination stands here now; to be written down unless that is known.
     pub(super) fn note(&self, server: &ServerName, stand: DestinationState) {
         let mut state = self.state();
-        let before = state
-            .queues
-            .get_mut(server)
-            .and_then(|queue| queue.stand.replace(stand));
+        let State {
+            queues,
+            busy,
+            dirty,
+            ..
+        } = &mut *state;
+        let mut before = None;
+        if let Some(queue) = queues.get_mut(server) {
+            before = queue.stand.replace(stand);
+            if stand.failures == 0 && queue.place == Place::Running(Share::Failed) {
+                // It is up again: what else there is for it takes nobody's place among those that aren't.
+                queue.place = Place::Running(Share::Healthy);
+                busy.failed = busy.failed.saturating_sub(1);
+                busy.healthy += 1;
+                self.changed.notify_one();
+            }
+        }
         if before != Some(stand) {
-            state.dirty.insert(server.to_owned(), stand);
+            dirty.insert(server.to_owned(), stand);
         }
     }
 }

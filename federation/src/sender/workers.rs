@@ -7,11 +7,15 @@ use ruma::OwnedServerName;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::deliver;
+use super::{deliver, queues::Each};
 use crate::Federation;
 
-/// Destinations that are sent to at the same time.
-const MAX_WORKERS: usize = 128;
+/// Destinations that are sent to at the same time. One that takes everything in and answers nothing holds its worker for a
+/// minute, so those that failed last have few of their own, whatever their number.
+const MAX_WORKERS: Each<usize> = Each {
+    healthy: 128,
+    failed: 32,
+};
 /// Cursors are written to the database at most this often.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
 /// How long to wait, when stopping, for answers to what is under way.
@@ -45,12 +49,11 @@ async fn work(
     let sender = fed.sender();
     let mut flushed = Instant::now();
     loop {
-        let free = MAX_WORKERS.saturating_sub(workers.len());
-        let (due, retry_at) = sender.due(fed.store().clock().now_ms(), free);
-        for server in due {
+        let (due, retry_at) = sender.due(fed.store().clock().now_ms(), MAX_WORKERS);
+        for (server, share) in due {
             let fed = fed.clone();
             workers.spawn(async move {
-                let result = deliver::deliver(&fed, &server).await;
+                let result = deliver::deliver(&fed, &server, share).await;
                 (server, result)
             });
         }

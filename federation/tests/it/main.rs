@@ -6,10 +6,12 @@
 //! - `policy`, `policy_inbound`: rooms with a policy server.
 //! - `to_device`: messages to devices, from there and to there.
 //! - `large`, `streamed`: rooms of many members, made by `crowd`, on both databases.
+//! - `omitted`: joins of servers that can do without the members at first.
 //! - `devices`: what others tell and ask of devices and keys.
 //! - `presence`: who is there.
 //! - `files`: files and pictures of them, from there and to there.
 //! - `previews`: of links, in an in-process web.
+//! - `rotation`: a server's signing key is changed, and renewed in time, on both databases.
 //! - `budgets`: how much others may ask of us.
 //! - `sender`: transactions over an in-process network, on both databases.
 
@@ -41,6 +43,7 @@ mod mean_mangled;
 mod mean_manners;
 mod mean_state;
 mod notaries;
+mod omitted;
 mod people;
 mod policy;
 mod policy_inbound;
@@ -49,6 +52,7 @@ mod previews;
 mod queries;
 mod receipts;
 mod rooms;
+mod rotation;
 mod sender;
 mod streamed;
 mod support;

@@ -116,3 +116,52 @@ async fn a_lying_notary_is_not_believed() {
         assert_eq!(fed.keys().current_key(victim, "ed25519:k2").await, expected);
     }
 }
+
+/// The one that has the keys is asked beside the one that is silent.
+#[tokio::test]
+async fn a_silent_notary_holds_nobody_up() {
+    use rhizome_protocol::{canonical, server_keys, sign};
+    use ruma::server_name;
+
+    let (owner, silent, notary) = (
+        server_name!("owner.example"),
+        server_name!("silent.example"),
+        server_name!("notary.example"),
+    );
+    let until = 4_000_000_000_000;
+    let mut keys = server_keys::build(owner, &[&key(2)], &[], until).unwrap();
+    sign::sign_json(&mut keys, notary, &key(3)).unwrap();
+    let answer = serde_json::json!({ "server_keys": [keys] }).to_string();
+    let network = rhizome_federation::testing::Network::default();
+    for (name, seed) in [(silent, 4), (notary, 3)] {
+        let own = server_keys::build(name, &[&key(seed)], &[], until).unwrap();
+        let own = canonical::to_canonical(&own).unwrap();
+        let answer = answer.clone();
+        let query = if name == silent {
+            axum::routing::post(std::future::pending::<String>)
+        } else {
+            axum::routing::post(async move || answer.clone())
+        };
+        let router = Router::new()
+            .route("/_matrix/key/v2/server", get(async move || own.clone()))
+            .route("/_matrix/key/v2/query", query);
+        network.attach(name, router);
+    }
+    let database = rhizome_storage::testing::TestDatabase::sqlite();
+    let store = database.open().await;
+    let rooms = crate::support::rooms(&store, "a.example", key(1));
+    let config = FederationConfig {
+        trusted_key_servers: vec![silent.to_owned(), notary.to_owned()],
+        ..FederationConfig::default()
+    };
+    let fed = rhizome_federation::Federation::in_process(rooms, store, config, &network).unwrap();
+    // It is given 12 seconds before it counts as failing.
+    let began = std::time::Instant::now();
+    let found = fed.keys().current_key(owner, "ed25519:k2").await;
+    assert_eq!(found, Some(key(2).public()));
+    assert!(began.elapsed() < std::time::Duration::from_secs(10));
+    let asked = network.requests().into_iter();
+    let asked = asked.filter(|(_, line)| line.contains("/_matrix/key/v2/query"));
+    let asked: Vec<_> = asked.map(|(to, _)| to).collect();
+    assert!(asked.iter().any(|name| name == silent), "{asked:?}");
+}

@@ -1,10 +1,11 @@
 //! Receipts from other servers: only of what is there, and not more than there is a use for.
 
+use rhizome_protocol::Membership;
 use rhizome_storage::{DELIVERED, Logged, Receipt};
 use ruma::{EventId, RoomId, RoomVersionId};
 use serde_json::{Value, json};
 
-use crate::world::each;
+use crate::world::{each, eventually};
 
 /// A joined user of the mean server claims to have read threads and events that don't exist, that are
 /// others', that are elsewhere; then more threads that do exist than anybody needs to remember.
@@ -78,7 +79,12 @@ async fn deliveries_are_taken_in_chats_of_two() {
         let large = a.create(&alice, &RoomVersionId::V12).await;
         b.join(&bob, &chat, a).await.unwrap();
         b.join(&bob, &large, a).await.unwrap();
-        b.join(&b.user("bea"), &large, a).await.unwrap();
+        let bea = b.user("bea");
+        b.join(&bea, &large, a).await.unwrap();
+        eventually("A knows of the third", async || {
+            a.membership(&large, &bea).await == Some(Membership::Join)
+        })
+        .await;
         let said = a.say(&alice, &chat, "hello").await;
         let aloud = a.say(&alice, &large, "hello, all").await;
         let delivered = |room: &RoomId, event: &EventId, thread: Value| {

@@ -11,7 +11,7 @@ use rhizome_federation::{
     testing::Network,
 };
 use rhizome_media::{Media, Pictures};
-use rhizome_protocol::{Membership, Pdu};
+use rhizome_protocol::{Membership, Pdu, sign::KeyPair};
 pub use rhizome_storage::testing::eventually;
 use rhizome_storage::{NewAccount, Options, PresenceOptions, Store, testing::TestDatabase};
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId, UserId};
@@ -157,9 +157,21 @@ impl Server {
 
     /// One with settings of its own.
     pub fn with(network: &Network, store: Store, index: usize, config: FederationConfig) -> Self {
+        let key = key(u8::try_from(index).unwrap() + 1);
+        Self::signing(network, store, index, key, config)
+    }
+
+    /// The same with another signing key.
+    pub fn signing(
+        network: &Network,
+        store: Store,
+        index: usize,
+        key: KeyPair,
+        config: FederationConfig,
+    ) -> Self {
         let letter = char::from(b'a' + u8::try_from(index).unwrap());
         let name = format!("{letter}.example");
-        let rooms = rooms(&store, &name, key(u8::try_from(index).unwrap() + 1));
+        let rooms = rooms(&store, &name, key);
         let fed = Federation::in_process(rooms, store, config, network).unwrap();
         let name: OwnedServerName = name.try_into().unwrap();
         let watch = watch();

@@ -26,7 +26,6 @@ use crate::{
         known_room,
         view::View,
     },
-    state::{self, StateBefore},
 };
 
 pub use adopt::{RemoteJoin, adopt};
@@ -93,23 +92,14 @@ pub async fn template(
     })
 }
 
-/// An event that came in through us, and the room before it.
-#[derive(Debug, Clone)]
-pub struct AdmittedEvent {
-    /// The event.
-    pub event: Arc<StoredEvent>,
-    /// The state before it with its auth chain: what `send_join` answers.
-    pub before: StateBefore,
-}
-
-/// Admits an event that is signed and so can't be built again: `send_join` and its like. It goes on to the room's other
-/// servers.
+/// Admits an event that is signed and so can't be built again: `send_join` and its like. It goes on to the room's other servers. What the room was before
+/// it, which `send_join` answers, say [`crate::state::before`] and [`crate::state::before_without_members`].
 ///
 /// # Errors
 ///
 /// [`Error::Forbidden`] if the room doesn't allow it, then or now; [`Error::BadState`] if it follows
 /// events that we don't have (its template was not ours).
-pub async fn admit_signed(rooms: &Rooms, pdu: Arc<Pdu>) -> Result<AdmittedEvent> {
+pub async fn admit_signed(rooms: &Rooms, pdu: Arc<Pdu>) -> Result<Arc<StoredEvent>> {
     let how = How {
         placement: Placement::Live,
         counts: true,
@@ -144,10 +134,7 @@ pub async fn admit_signed(rooms: &Rooms, pdu: Arc<Pdu>) -> Result<AdmittedEvent>
         let reason = event.reason.clone().unwrap_or_default();
         return Err(Error::Forbidden(Rejection::new("decided before", reason)));
     }
-    let before = state::before(rooms, &event)
-        .await?
-        .ok_or(Error::UnknownEvent(id))?;
-    Ok(AdmittedEvent { event, before })
+    Ok(event)
 }
 
 /// Stores an event of a local user that was decided by [`crate::send::prepare_to_sign`] and that all have signed who had to. It goes

@@ -10,6 +10,7 @@ mod loaded;
 mod meeting;
 mod merge;
 mod resolved;
+mod without_members;
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -20,6 +21,7 @@ use ruma::UserId;
 use crate::{Rooms, error::Result};
 
 pub use loaded::Loaded;
+pub use without_members::before_without_members;
 
 pub(crate) use {
     meeting::Fork,
@@ -71,7 +73,8 @@ const CHUNK: usize = 1_000;
 pub struct StateBefore {
     /// The state events.
     pub state: Vec<EventNo>,
-    /// The auth chain of those, without those themselves unless one is in another's chain.
+    /// The auth chain of those, without those themselves unless one is in another's chain
+    /// ([`before_without_members`]: not even then).
     pub auth_chain: Vec<EventNo>,
 }
 
@@ -86,14 +89,20 @@ pub async fn before(rooms: &Rooms, event: &StoredEvent) -> Result<Option<StateBe
     let mut state: Vec<EventNo> = entries.into_iter().map(|(_, event)| event).collect();
     // Stored one after the other, they are read quickest so.
     state.sort_unstable();
-    let mut chain = HashSet::new();
-    for part in state.chunks(CHUNK) {
-        chain.extend(rooms.store().auth_chain_nos(part).await?);
-    }
+    let chain = chain_of(rooms, &state).await?;
     Ok(Some(StateBefore {
         state,
         auth_chain: sorted(chain),
     }))
+}
+
+/// The auth chain of some state events, without those themselves unless one is in another's chain.
+async fn chain_of(rooms: &Rooms, state: &[EventNo]) -> Result<HashSet<EventNo>> {
+    let mut chain = HashSet::new();
+    for part in state.chunks(CHUNK) {
+        chain.extend(rooms.store().auth_chain_nos(part).await?);
+    }
+    Ok(chain)
 }
 
 /// The auth chain of any event, without itself.

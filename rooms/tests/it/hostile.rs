@@ -103,7 +103,7 @@ async fn history_stays_above_what_follows_it_whatever_it_claims() {
         let admitted = rhizome_rooms::admit::admit_signed(&one, join.clone())
             .await
             .unwrap();
-        let (state, chain) = told(&one, &admitted.before).await;
+        let (state, chain) = told_before(&one, &admitted).await;
         let answer = rhizome_rooms::admit::RemoteJoin {
             rules: join.rules(),
             given: Packed::of(join.rules(), &room, &state, &chain),

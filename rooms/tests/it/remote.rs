@@ -112,7 +112,7 @@ async fn an_answer_that_makes_no_room_is_refused() {
         );
         let event = Arc::new(event.unwrap());
         let admitted = admit::admit_signed(&one, event.clone()).await.unwrap();
-        let (state, chain) = told(&one, &admitted.before).await;
+        let (state, chain) = told_before(&one, &admitted).await;
         let answer = |state: &[Arc<Pdu>], chain: &[Arc<Pdu>]| RemoteJoin {
             rules: template.rules,
             given: Packed::of(template.rules, &room, state, chain),
@@ -204,7 +204,7 @@ async fn an_invite_goes_to_another_server_and_is_answered() {
                 .unwrap();
             assert_eq!(now, Some(Membership::Invite));
             let admitted = admit::admit_signed(&one, Arc::new(signed)).await.unwrap();
-            assert_eq!(admitted.event.status, Status::Accepted);
+            assert_eq!(admitted.status, Status::Accepted);
             assert!(
                 content(&one, &room, "m.room.member", "@bob:two")
                     .await

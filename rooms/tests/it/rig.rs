@@ -19,7 +19,7 @@ use rhizome_rooms::{
     membership::{self, Action, MembershipChange},
     receive::{self, Gathered, Received, packed::Packed},
     send::{self, SendOptions, Sent},
-    state::StateBefore,
+    state::{self, StateBefore},
 };
 use rhizome_storage::{
     Direction, EntryKind, EventNo, HistoryToken, LiveEvent, Pos, Store, StoredEvent,
@@ -227,7 +227,7 @@ pub async fn join_via(
     .unwrap();
     let event = Arc::new(event);
     let admitted = admit::admit_signed(resident, event.clone()).await?;
-    let (state, chain) = told(resident, &admitted.before).await;
+    let (state, chain) = told_before(resident, &admitted).await;
     let join = RemoteJoin {
         rules: template.rules,
         given: Packed::of(template.rules, room, &state, &chain),
@@ -244,6 +244,11 @@ pub async fn told(rooms: &Rooms, before: &StateBefore) -> (Vec<Arc<Pdu>>, Vec<Ar
         events.iter().map(|event| event.pdu.clone()).collect()
     };
     (load(&before.state).await, load(&before.auth_chain).await)
+}
+
+pub async fn told_before(rooms: &Rooms, event: &StoredEvent) -> (Vec<Arc<Pdu>>, Vec<Arc<Pdu>>) {
+    let before = state::before(rooms, event).await.unwrap().unwrap();
+    told(rooms, &before).await
 }
 
 pub async fn stored(rooms: &Rooms, id: &EventId) -> Arc<StoredEvent> {

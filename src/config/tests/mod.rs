@@ -1,6 +1,7 @@
 //! Every mistake gets its line and a remedy; the example says what the structs say.
 
 mod mistakes;
+mod mistakes_federation;
 mod mistakes_registration;
 mod mistakes_sessions;
 mod told;
@@ -34,6 +35,7 @@ fn nothing_set_gives_the_defaults() {
 fn each_mistake_is_refused_with_its_line_and_a_remedy() {
     let mistakes = MISTAKES.iter().chain(mistakes_registration::MISTAKES);
     let mistakes = mistakes.chain(mistakes_sessions::MISTAKES);
+    let mistakes = mistakes.chain(mistakes_federation::MISTAKES);
     for (text, place, what, remedy) in mistakes.chain(told::TOLD) {
         let error = read(text).expect_err(text);
         let problem = &error.0[0];
@@ -227,6 +229,7 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "jwt.secret_file",
     "jwt.public_key_file",
     "jwt.issuer",
+    "federation.old_verify_keys",
     "media.path",
     "media.stores",
     "media.key_file",

@@ -41,6 +41,7 @@ const PLACES: &[(&str, &str, bool)] = &[
     ("room", "last_pos", true),
     ("reader", "pos", true),
     ("destination_state", "sent_pos", true),
+    ("destination_state", "newest_pos", true),
     ("current_state", "pos", false),
     ("membership", "pos", false),
     ("membership", "since", false),

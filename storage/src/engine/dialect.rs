@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `ROWS($n)` | a table: the bound rows, with their columns by name |
 //! | `NUMBERS($n)`, `TEXTS($n)` | a bound list in brackets, as in `no IN NUMBERS($1)` |
+//! | `NEWEST(a, b, n)`, `OLDEST(a, b, n)` | behind `FROM … AS x`: with each row the newest or oldest `n` events `e` of the room `x.room` with `a < ord ≤ b` |
 //! | `FOR_UPDATE` | `FOR UPDATE`; in SQLite nothing (the write transaction holds everything) |
 //! | `UNHEX(x)` | the bytes of hexadecimal text |
 //! | `NOW_MS` | the database's time, in milliseconds since 1970 |
@@ -22,10 +23,13 @@
 mod alone;
 pub(crate) mod search;
 mod setup;
+mod words;
 
 use std::borrow::Cow;
 
 use sqlx::error::DatabaseError;
+
+pub(crate) use words::argument;
 
 /// Which database a URL names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,123 +52,6 @@ impl Dialect {
         }
     }
 
-    /// The text that this database understands. `names` are the columns of the bound rows, by argument.
-    pub(crate) fn sql(self, text: &str, names: &[Names]) -> String {
-        let mut out = String::with_capacity(text.len() + 256);
-        let mut rest = text;
-        // The words are rare and upper case, so look only where one may begin.
-        while let Some(at) = rest.find(['$', 'F', 'N', 'R', 'T', 'U']) {
-            out.push_str(&rest[..at]);
-            rest = &rest[at..];
-            if let Some((word, after)) = Word::split(rest) {
-                self.write(&mut out, &word, names);
-                rest = after;
-            } else if let Some((number, after)) = argument(rest) {
-                let first = self.first_of(number, names).to_string();
-                out.extend(["$", &first]);
-                rest = after;
-            } else {
-                out.push_str(&rest[..1]);
-                rest = &rest[1..];
-            }
-        }
-        out.push_str(rest);
-        out
-    }
-
-    fn write(self, out: &mut String, word: &Word<'_>, names: &[Names]) {
-        match (word, self) {
-            (Word::ForUpdate, Self::Sqlite) => {}
-            (Word::ForUpdate, Self::Postgres) => out.push_str("FOR UPDATE"),
-            (Word::NowMs, Self::Sqlite) => {
-                out.push_str("CAST(unixepoch('subsec') * 1000 AS INTEGER)");
-            }
-            (Word::NowMs, Self::Postgres) => {
-                out.push_str("CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)");
-            }
-            (Word::Unhex(what), Self::Sqlite) => out.extend(["unhex(", what, ")"]),
-            (Word::Unhex(what), Self::Postgres) => {
-                out.extend(["decode(", &self.sql(what, names), ", 'hex')"]);
-            }
-            (Word::Numbers(list) | Word::Texts(list), Self::Sqlite) => {
-                out.extend(["(SELECT value FROM json_each(", list, "))"]);
-            }
-            (Word::Numbers(list), Self::Postgres) => self.write_any(out, list, Sort::Number, names),
-            (Word::Texts(list), Self::Postgres) => self.write_any(out, list, Sort::Text, names),
-            (Word::Rows(list), Self::Sqlite) => write_json_rows(out, list, names_of(list, names)),
-            (Word::Rows(list), Self::Postgres) => self.write_unnested(out, list, names),
-        }
-    }
-
-    /// `IN` a list, which PostgreSQL looks for in an index when it is an array, key by key. What isn't in one it
-    /// would compare with all of it, row for row, where a table is hashed once.
-    fn write_any(self, out: &mut String, list: &str, sort: Sort, names: &[Names]) {
-        let array = self.array(list, 0, sort, names);
-        if out.ends_with(IN) && !out.ends_with(" NOT IN ") {
-            out.truncate(out.len() - IN.len());
-            out.extend([" = ANY (", &array, ")"]);
-        } else {
-            out.extend(["(SELECT * FROM unnest(", &array, "))"]);
-        }
-    }
-
-    fn write_unnested(self, out: &mut String, list: &str, names: &[Names]) {
-        let columns = names_of(list, names);
-        out.push_str("(SELECT * FROM unnest(");
-        for (at, (_, sort)) in columns.iter().enumerate() {
-            let comma = if at == 0 { "" } else { ", " };
-            out.extend([comma, &self.array(list, at, *sort, names)]);
-        }
-        out.push_str(") AS each(");
-        for (at, (name, _)) in columns.iter().enumerate() {
-            let comma = if at == 0 { "" } else { ", " };
-            out.extend([comma, name]);
-        }
-        out.push_str("))");
-    }
-
-    /// The array for a column of what is bound as `list`.
-    fn array(self, list: &str, column: usize, sort: Sort, names: &[Names]) -> String {
-        let number = argument(list).map_or(1, |(number, _)| number);
-        let at = self.first_of(number, names) + column;
-        match sort {
-            Sort::Number => format!("${at}::bigint[]"),
-            Sort::Text => format!("${at}::text[]"),
-        }
-    }
-
-    /// What the argument with this number is, or the first of what it is, to the database.
-    fn first_of(self, number: usize, names: &[Names]) -> usize {
-        match self {
-            Self::Sqlite => number,
-            Self::Postgres => {
-                let before = names.iter().take(number.saturating_sub(1));
-                number
-                    + before
-                        .map(|rows| rows.len().saturating_sub(1))
-                        .sum::<usize>()
-            }
-        }
-    }
-}
-
-/// Rows as JSON.
-fn write_json_rows(out: &mut String, list: &str, names: Names) {
-    out.push_str("(SELECT ");
-    for (index, (name, sort)) in names.iter().enumerate() {
-        let comma = if index == 0 { "" } else { ", " };
-        let index = index.to_string();
-        match sort {
-            Sort::Number => {
-                out.extend([comma, "CAST(value ->> ", &index, " AS BIGINT) AS ", name]);
-            }
-            Sort::Text => out.extend([comma, "value ->> ", &index, " AS ", name]),
-        }
-    }
-    out.extend([" FROM json_each(", list, "))"]);
-}
-
-impl Dialect {
     /// A migration's text for this database.
     pub(crate) fn schema(self, text: &str) -> String {
         let (row_id, bytes, own, other) = match self {
@@ -191,55 +78,6 @@ impl Dialect {
     pub(crate) fn survives_commit_error(self) -> bool {
         self == Self::Postgres
     }
-}
-
-const IN: &str = " IN ";
-
-/// A word of the table above, with what stands in its brackets.
-enum Word<'a> {
-    Rows(&'a str),
-    Numbers(&'a str),
-    Texts(&'a str),
-    Unhex(&'a str),
-    ForUpdate,
-    NowMs,
-}
-
-impl<'a> Word<'a> {
-    /// The word that `text` begins with, and what comes after it.
-    fn split(text: &'a str) -> Option<(Self, &'a str)> {
-        if let Some(after) = text.strip_prefix("FOR_UPDATE") {
-            return Some((Self::ForUpdate, after));
-        }
-        if let Some(after) = text.strip_prefix("NOW_MS") {
-            return Some((Self::NowMs, after));
-        }
-        let (name, rest) = text.split_once('(')?;
-        let word = match name {
-            "ROWS" => Self::Rows,
-            "NUMBERS" => Self::Numbers,
-            "TEXTS" => Self::Texts,
-            "UNHEX" => Self::Unhex,
-            _ => return None,
-        };
-        let (inside, after) = rest.split_once(')')?;
-        Some((word(inside), after))
-    }
-}
-
-/// The columns of the rows that are bound as `argument`, `$1` or its like.
-fn names_of(argument: &str, names: &[Names]) -> Names {
-    let number = self::argument(argument).map(|(number, _)| number);
-    let found = number.and_then(|number| names.get(number.checked_sub(1)?));
-    found.copied().unwrap_or_default()
-}
-
-/// The number of the argument that `text` begins with (`$1`), and what comes after it.
-pub(crate) fn argument(text: &str) -> Option<(usize, &str)> {
-    let rest = text.strip_prefix('$')?;
-    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, after) = rest.split_at(digits);
-    Some((number.parse().ok()?, after))
 }
 
 /// What a column is to a database.
@@ -336,26 +174,6 @@ pub(crate) fn unescaped(text: String) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn words_are_replaced() {
-        let text = "INSERT INTO t SELECT x.no, UNHEX(x.body), UNHEX($4) FROM ROWS($2) AS x \
-                    WHERE x.no IN NUMBERS($1) AND UPPER(t) NOT IN TEXTS($3) AND b < $4 FOR_UPDATE";
-        let names: &[Names] = &[&[], &[("no", Sort::Number), ("body", Sort::Text)], &[], &[]];
-        assert_eq!(
-            Dialect::Sqlite.sql(text, names),
-            "INSERT INTO t SELECT x.no, unhex(x.body), unhex($4) FROM \
-             (SELECT CAST(value ->> 0 AS BIGINT) AS no, value ->> 1 AS body FROM json_each($2)) AS x \
-             WHERE x.no IN (SELECT value FROM json_each($1)) \
-             AND UPPER(t) NOT IN (SELECT value FROM json_each($3)) AND b < $4 "
-        );
-        assert_eq!(
-            Dialect::Postgres.sql(text, names),
-            "INSERT INTO t SELECT x.no, decode(x.body, 'hex'), decode($5, 'hex') FROM \
-             (SELECT * FROM unnest($2::bigint[], $3::text[]) AS each(no, body)) AS x \
-             WHERE x.no = ANY ($1::bigint[]) AND UPPER(t) NOT IN (SELECT * FROM unnest($4::text[])) AND b < $5 FOR UPDATE"
-        );
-    }
 
     #[test]
     fn faults_are_told_apart() {

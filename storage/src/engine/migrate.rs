@@ -39,17 +39,29 @@ async fn apply(pool: &AnyPool, dialect: Dialect) -> Result<(), OpenError> {
     let newest = migrations.last().map_or(0, |last| last.version);
     let mut migrator = Migrator::with_migrations(migrations);
     migrator.set_ignore_missing(true);
-    if let Some(unhurried) = dialect.unhurried() {
-        // One of a connection's own: nobody else gets it afterwards.
-        let mut connection = pool.acquire().await?;
-        sqlx::raw_sql(unhurried).execute(&mut *connection).await?;
-        let done = migrator.run_direct(None, &mut *connection, false).await;
-        connection.close().await?;
-        done.map_err(failed)?;
-    } else {
-        migrator.run(pool).await.map_err(failed)?;
-    }
+    // One of a connection's own: nobody else gets it afterwards.
+    let mut connection = pool.acquire().await?;
+    let unhurried = sqlx::raw_sql(dialect.unhurried());
+    unhurried.execute(&mut *connection).await?;
+    announce(&mut connection, newest).await;
+    let done = migrator.run_direct(None, &mut *connection, false).await;
+    connection.close().await?;
+    done.map_err(failed)?;
     check_version(pool, newest).await
+}
+
+/// Says that there is something to do in a database with something in it, since nobody is answered meanwhile.
+async fn announce(connection: &mut sqlx::AnyConnection, newest: i64) {
+    let applied = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations");
+    // In an empty one there is no such table.
+    let before: Option<i64> = applied.fetch_one(connection).await.ok().flatten();
+    if let Some(before) = before.filter(|before| *before < newest) {
+        tracing::info!(
+            from = before,
+            to = newest,
+            "the database's form is brought up to date; where there is much in it that takes a while"
+        );
+    }
 }
 
 /// Fills an empty database, of which nobody else knows, by one list of statements: for tests, who fill many.

@@ -12,12 +12,17 @@ impl Store {
             .bind(name)
             .bind(value);
         self.execute(insert).await?;
-        let select = self
+        let recorded = self.setting(name).await?;
+        recorded.ok_or_else(|| Error::broken("a setting that was just written is missing"))
+    }
+
+    /// What is recorded under `name`.
+    pub async fn setting(&self, name: &str) -> Result<Option<String>> {
+        let query = self
             .sql("SELECT value FROM meta WHERE name = $1")
             .bind(name);
-        let row = self.row(select).await?;
-        let row = row.ok_or_else(|| Error::broken("a setting that was just written is missing"))?;
-        row.get("value")
+        let row = self.row(query).await?;
+        row.map(|row| row.get("value")).transpose()
     }
 }
 
@@ -28,6 +33,7 @@ mod tests {
     #[tokio::test]
     async fn the_first_claim_stands() {
         each_database(|store| async move {
+            assert_eq!(store.setting("server_name").await.unwrap(), None);
             assert_eq!(
                 store.claim_setting("server_name", "a.org").await.unwrap(),
                 "a.org"
@@ -36,6 +42,8 @@ mod tests {
                 store.claim_setting("server_name", "b.org").await.unwrap(),
                 "a.org"
             );
+            let recorded = store.setting("server_name").await.unwrap();
+            assert_eq!(recorded.as_deref(), Some("a.org"));
         })
         .await;
     }

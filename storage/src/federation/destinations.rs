@@ -14,6 +14,8 @@ pub struct DestinationState {
     pub failures: u32,
     /// Not to be tried before, milliseconds since 1970.
     pub retry_at: i64,
+    /// Of events up to here the newest of each room is enough: it was away, and asks for what is before those.
+    pub newest: Pos,
 }
 
 rows! {
@@ -22,6 +24,7 @@ rows! {
         sent_pos: Pos,
         failures: i64,
         retry_at: i64,
+        newest_pos: Pos,
     }
 }
 
@@ -77,7 +80,10 @@ impl Store {
     /// Where the sender stands with a destination; the default if it never sent to it.
     pub async fn destination_state(&self, server: &ServerName) -> Result<DestinationState> {
         let query = self
-            .sql("SELECT sent_pos, failures, retry_at FROM destination_state WHERE server = $1")
+            .sql(
+                "SELECT sent_pos, failures, retry_at, newest_pos FROM destination_state \
+                 WHERE server = $1",
+            )
             .bind(server);
         let Some(row) = self.row(query).await? else {
             return Ok(DestinationState::default());
@@ -86,10 +92,12 @@ impl Store {
             sent: row.get("sent_pos")?,
             failures: u32::try_from(row.get::<i64>("failures")?).unwrap_or(u32::MAX),
             retry_at: row.get("retry_at")?,
+            newest: row.get("newest_pos")?,
         })
     }
 
-    /// Notes where the sender stands with some destinations, in one transaction. `sent` never goes back.
+    /// Notes where the sender stands with some destinations, in one transaction. Neither `sent` nor `newest` ever goes
+    /// back.
     pub async fn store_destination_states(
         &self,
         states: &[(OwnedServerName, DestinationState)],
@@ -104,18 +112,21 @@ impl Store {
                 sent_pos: state.sent,
                 failures: i64::from(state.failures),
                 retry_at: state.retry_at,
+                newest_pos: state.newest,
             })
             .collect();
         // One order for all processes, so that they don't wait for each other crosswise.
         rows.sort_unstable_by_key(|row| row.server);
         let query = self
             .sql(
-                "INSERT INTO destination_state (server, sent_pos, failures, retry_at) \
-                 SELECT server, sent_pos, failures, retry_at FROM ROWS($1) AS x WHERE true \
+                "INSERT INTO destination_state (server, sent_pos, failures, retry_at, newest_pos) \
+                 SELECT server, sent_pos, failures, retry_at, newest_pos FROM ROWS($1) AS x WHERE true \
                  ON CONFLICT (server) DO UPDATE SET sent_pos = CASE \
                  WHEN excluded.sent_pos > destination_state.sent_pos THEN excluded.sent_pos \
                  ELSE destination_state.sent_pos END, \
-                 failures = excluded.failures, retry_at = excluded.retry_at",
+                 failures = excluded.failures, retry_at = excluded.retry_at, newest_pos = CASE \
+                 WHEN excluded.newest_pos > destination_state.newest_pos THEN excluded.newest_pos \
+                 ELSE destination_state.newest_pos END",
             )
             .rows(&rows);
         self.execute(query).await?;
@@ -248,6 +259,7 @@ mod tests {
                 sent: Pos(sent),
                 failures,
                 retry_at,
+                newest: Pos(sent + 9),
             };
             store
                 .store_destination_states(&[
@@ -261,6 +273,7 @@ mod tests {
                 .store_destination_states(&[(a.to_owned(), state(3, 0, 0))])
                 .await
                 .unwrap();
+            // Neither position is less than it was.
             assert_eq!(store.destination_state(a).await.unwrap(), state(5, 0, 0));
             assert_eq!(store.destination_state(b).await.unwrap(), state(7, 0, 0));
             store.store_destination_states(&[]).await.unwrap();
@@ -315,6 +328,7 @@ mod tests {
                 sent,
                 failures,
                 retry_at,
+                ..DestinationState::default()
             };
             let states = [
                 (names[0].to_owned(), state(Pos(0), 3, clock.now_ms())),

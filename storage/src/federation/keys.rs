@@ -164,6 +164,31 @@ impl Store {
         Ok(())
     }
 
+    /// The servers in rooms of ours whose keys end at or after `from` and before `to` (ms), as far as we know; those that
+    /// end first, first.
+    pub async fn servers_whose_keys_end(
+        &self,
+        from: i64,
+        to: i64,
+        limit: usize,
+    ) -> Result<Vec<OwnedServerName>> {
+        // Keys that a server has dropped without a word have ended earlier than those that it has: its last one counts.
+        let query = self
+            .sql(
+                "SELECT n.name FROM (SELECT server, MAX(valid_until) AS ends FROM server_key \
+                 WHERE valid_until IS NOT NULL GROUP BY server) e \
+                 JOIN server_name n ON n.name = e.server \
+                 WHERE e.ends >= $1 AND e.ends < $2 AND EXISTS (\
+                 SELECT 1 FROM room_server r WHERE r.server = n.no AND r.joined > 0) \
+                 ORDER BY e.ends, n.name LIMIT $3",
+            )
+            .bind(from)
+            .bind(to)
+            .bind(limit);
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| row.get("name")).collect()
+    }
+
     /// Forgets the keys of servers that never had a member in a room of ours: anybody can make us look for those.
     /// The `kept` newest that were fetched at or after `since` (ms) are kept. Gives the number of servers.
     pub async fn forget_strangers_keys(&self, kept: usize, since: i64) -> Result<u64> {
@@ -256,6 +281,46 @@ mod tests {
                     .0,
                 vec![]
             );
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn servers_are_told_whose_keys_end() {
+        each_database(async |store: Store| {
+            for (server, ends, joined) in [
+                ("ended", [50, 99], 1_i64),
+                ("late", [150, 199], 1),
+                ("early", [50, 100], 2),
+                ("lasting", [120, 200], 1),
+                ("left", [50, 150], 0),
+            ] {
+                let answer = KeyResponse {
+                    server: server.try_into().unwrap(),
+                    response: "{}".to_owned(),
+                    valid_until: 500,
+                    fetched: 1,
+                };
+                let mut keys = vec![key("ed25519:o", None, Some(150))];
+                for ends in ends {
+                    keys.push(key(&format!("ed25519:{ends}"), Some(ends), None));
+                }
+                let stored = store.store_server_keys(&answer, &[], &keys);
+                stored.await.unwrap();
+                let no = store.server_nos(&[&answer.server]).await.unwrap()[0];
+                let query = store
+                    .sql("INSERT INTO room_server (room, server, joined) VALUES (1, $1, $2)")
+                    .bind(no)
+                    .bind(joined);
+                store.execute(query).await.unwrap();
+            }
+            let ending = async |limit| {
+                let servers = store.servers_whose_keys_end(100, 200, limit).await;
+                let servers = servers.unwrap();
+                servers.iter().map(ToString::to_string).collect::<Vec<_>>()
+            };
+            assert_eq!(ending(9).await, ["early", "late"]);
+            assert_eq!(ending(1).await, ["early"]);
         })
         .await;
     }

@@ -10,8 +10,11 @@ use std::sync::Arc;
 
 use ruma::{OwnedServerName, ServerName};
 
-use crate::engine::sql::Columns as _;
-use crate::{Pos, Result, Store, StoredEvent};
+use crate::engine::sql::{Columns as _, ReadRow};
+use crate::{EventNo, Pos, Result, RoomNo, Store, StoredEvent};
+
+/// An event that is to be sent: where it stands, in which room, and its number.
+pub type Outbound = (Pos, RoomNo, EventNo);
 
 impl Store {
     /// Events to send to one destination with `after < pos ≤ upto`, ascending, at most `limit`.
@@ -39,6 +42,102 @@ impl Store {
         let rows = self.rows(query).await?;
         let nos: Result<Vec<_>> = rows.iter().map(|row| row.get("event")).collect();
         self.events_by_no(&nos?).await
+    }
+
+    /// How many events wait for one destination with `after < pos ≤ upto`, counted up to `most`.
+    pub async fn outbound_count(
+        &self,
+        destination: &ServerName,
+        (after, upto): (Pos, Pos),
+        most: usize,
+    ) -> Result<usize> {
+        let Some(server) = self.known_server(destination).await? else {
+            return Ok(0);
+        };
+        let query = self
+            .sql(
+                "SELECT COUNT(*) AS n FROM (SELECT o.pos FROM set_member m \
+                 JOIN outbound_last l ON l.set_no = m.set_no JOIN outbound o ON o.set_no = m.set_no \
+                 WHERE m.server = $1 AND l.last_pos > $2 AND o.pos > $2 AND o.pos <= $3 LIMIT $4) AS waiting",
+            )
+            .bind(server)
+            .bind(after)
+            .bind(upto)
+            .bind(most);
+        let row = self.row(query).await?;
+        row.map_or(Ok(0), |row| row.get("n"))
+    }
+
+    /// Of the events that wait for one destination with `after < pos ≤ upto` the newest of each room, ascending.
+    pub async fn outbound_newest(
+        &self,
+        destination: &ServerName,
+        (after, upto): (Pos, Pos),
+    ) -> Result<Vec<Outbound>> {
+        let Some(server) = self.known_server(destination).await? else {
+            return Ok(Vec::new());
+        };
+        let query = self
+            .sql(
+                "SELECT o.pos, o.room, o.event FROM (SELECT MAX(w.pos) AS pos FROM set_member m \
+                 JOIN outbound_last l ON l.set_no = m.set_no JOIN outbound w ON w.set_no = m.set_no \
+                 WHERE m.server = $1 AND l.last_pos > $2 AND w.pos > $2 AND w.pos <= $3 \
+                 GROUP BY w.room) AS n JOIN outbound o ON o.pos = n.pos ORDER BY o.pos",
+            )
+            .bind(server)
+            .bind(after)
+            .bind(upto);
+        self.rows(query).await?.iter().map(outbound).collect()
+    }
+
+    /// Of the events that wait for one destination with `after < pos ≤ upto` those of these rooms, and those that are
+    /// sticky.
+    pub async fn outbound_that_stays(
+        &self,
+        destination: &ServerName,
+        (after, upto): (Pos, Pos),
+        rooms: &[RoomNo],
+    ) -> Result<Vec<Outbound>> {
+        let Some(server) = self.known_server(destination).await? else {
+            return Ok(Vec::new());
+        };
+        let query = self
+            .sql(
+                "SELECT o.pos, o.room, o.event FROM set_member m \
+                 JOIN outbound_last l ON l.set_no = m.set_no JOIN outbound o ON o.set_no = m.set_no \
+                 WHERE m.server = $1 AND l.last_pos > $2 AND o.pos > $2 AND o.pos <= $3 \
+                 AND (o.room IN NUMBERS($4) OR o.event IN (SELECT event FROM sticky WHERE expires_ms > $5)) \
+                 ORDER BY o.pos",
+            )
+            .bind(server)
+            .bind(after)
+            .bind(upto)
+            .numbers(rooms.iter().copied())
+            .bind(self.clock().now_ms());
+        self.rows(query).await?.iter().map(outbound).collect()
+    }
+
+    /// Of the events at these positions those that one destination is to be sent.
+    pub async fn outbound_at(
+        &self,
+        destination: &ServerName,
+        positions: &[Pos],
+    ) -> Result<Vec<Outbound>> {
+        let Some(server) = self.known_server(destination).await? else {
+            return Ok(Vec::new());
+        };
+        if positions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = self
+            .sql(
+                "SELECT o.pos, o.room, o.event FROM outbound o \
+                 JOIN set_member m ON m.set_no = o.set_no AND m.server = $1 \
+                 WHERE o.pos IN NUMBERS($2) ORDER BY o.pos",
+            )
+            .bind(server)
+            .numbers(positions.iter().copied());
+        self.rows(query).await?.iter().map(outbound).collect()
     }
 
     /// Events of users of `ours` that are sticky in rooms which the destination's first user came into with
@@ -92,4 +191,8 @@ impl Store {
         let rows = self.rows(query).await?;
         rows.iter().map(|row| row.get("name")).collect()
     }
+}
+
+fn outbound(row: &ReadRow) -> Result<Outbound> {
+    Ok((row.get("pos")?, row.get("room")?, row.get("event")?))
 }

@@ -135,9 +135,7 @@ impl Store {
         let rows: Vec<_> = rooms.iter().map(|room| RoomRow { room: *room }).collect();
         let query = self
             .sql(
-                "SELECT e.no FROM ROWS($1) AS x JOIN event e ON e.room = x.room AND e.ord IN (\
-                 SELECT n.ord FROM event n WHERE n.room = x.room \
-                 AND n.ord IS NOT NULL AND n.ord > $4 AND n.ord <= $2 ORDER BY n.ord DESC LIMIT $3) \
+                "SELECT e.no FROM ROWS($1) AS x NEWEST($4, $2, $3) \
                  ORDER BY e.room, e.ord",
             )
             .rows(&rows)
@@ -164,10 +162,7 @@ impl Store {
         };
         let query = self
             .sql(
-                "SELECT e.room, e.no FROM ROWS($1) AS x JOIN event e ON e.room = x.room \
-                 AND e.ord IN (SELECT n.ord FROM event n WHERE n.room = x.room \
-                 AND n.ord IS NOT NULL AND n.ord > x.since AND n.ord <= $2 \
-                 ORDER BY n.ord DESC LIMIT $3) ORDER BY e.room, e.ord",
+                "SELECT e.room, e.no FROM ROWS($1) AS x NEWEST(x.since, $2, $3) ORDER BY e.room, e.ord",
             )
             .rows(&rooms.iter().map(since).collect::<Vec<_>>())
             .bind(upto)
@@ -218,10 +213,7 @@ impl Store {
         });
         let query = self
             .sql(
-                "SELECT e.no FROM ROWS($1) AS x JOIN event e ON e.room = x.room \
-                 AND e.ord IN (SELECT n.ord FROM event n WHERE n.room = x.room \
-                 AND n.ord IS NOT NULL AND n.ord > x.since AND n.ord <= $2 \
-                 ORDER BY n.ord DESC LIMIT $3) ORDER BY e.ord DESC LIMIT $3",
+                "SELECT e.no FROM ROWS($1) AS x NEWEST(x.since, $2, $3) ORDER BY e.ord DESC LIMIT $3",
             )
             .rows(&within.collect::<Vec<_>>())
             .bind(upto)
@@ -244,12 +236,7 @@ impl Store {
             since: after.0.max(0),
         });
         let query = self
-            .sql(
-                "SELECT e.no FROM ROWS($1) AS x JOIN event e ON e.room = x.room \
-                 AND e.ord IN (SELECT n.ord FROM event n WHERE n.room = x.room \
-                 AND n.ord IS NOT NULL AND n.ord > x.since AND n.ord <= $2 \
-                 ORDER BY n.ord LIMIT $3) ORDER BY e.ord LIMIT $3",
-            )
+            .sql("SELECT e.no FROM ROWS($1) AS x OLDEST(x.since, $2, $3) ORDER BY e.ord LIMIT $3")
             .rows(&rooms.collect::<Vec<_>>())
             .bind(upto)
             .bind(limit);

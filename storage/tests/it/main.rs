@@ -17,6 +17,7 @@ mod growth;
 mod hostile;
 mod keys;
 mod log;
+mod outbound;
 mod plans;
 mod processes;
 mod reader;

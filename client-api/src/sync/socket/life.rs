@@ -60,7 +60,7 @@ async fn updates(session: &Session, mut face: Face, out: &mpsc::Sender<Message>)
         let Ok(place) = out.reserve().await else {
             return End::Gone;
         };
-        if let Err(end) = session.take_up(&mut face).await {
+        if let Err(end) = Box::pin(session.take_up(&mut face)).await {
             return end;
         }
         // Boxed, so that a socket that waits doesn't hold the room that this needs.
@@ -103,8 +103,8 @@ async fn wait(session: &Session, face: &mut Face, pace: &Pace) -> Result<(), End
         };
         tokio::select! {
             () = rest => woken = true,
-            // What changes nothing is no reason to look at the log.
-            () = session.changes.come() => woken |= session.take_up(face).await?,
+            // What changes nothing is no reason to look at the log. (Boxed, as all that is rarely there.)
+            () = session.changes.come() => woken |= Box::pin(session.take_up(face)).await?,
         }
     }
 }
@@ -127,7 +127,7 @@ async fn outgoing(
                 if session.heard.silent_for() > heartbeat * 5 / 2 {
                     return End::TooSlow;
                 }
-                if let Err(end) = session.check().await {
+                if let Err(end) = Box::pin(session.check()).await {
                     return end;
                 }
                 beat.as_mut().reset(Instant::now() + heartbeat);

@@ -1,7 +1,34 @@
-use ruma::{room_id, server_name, user_id};
+use std::time::Duration;
+
+use ruma::{UserId, room_id, server_name, user_id};
 use serde_json::json;
 
-use super::*;
+use super::{
+    ephemeral::{MAX_EDUS, MAX_TYPING},
+    *,
+};
+
+/// So many tasks of either share at most.
+fn most(tasks: usize) -> Each<usize> {
+    Each {
+        healthy: tasks,
+        failed: tasks,
+    }
+}
+
+/// Who is due, whichever share they are of, and when the next is.
+fn due(sender: &Sender, now: i64, tasks: usize) -> (Vec<OwnedServerName>, Option<i64>) {
+    let (due, next) = sender.due(now, most(tasks));
+    (due.into_iter().map(|(name, _)| name).collect(), next)
+}
+
+fn failed(retry_at: i64) -> DestinationState {
+    DestinationState {
+        failures: 1,
+        retry_at,
+        ..DestinationState::default()
+    }
+}
 
 #[test]
 fn typing_is_latest_wins_and_bounded() {
@@ -28,23 +55,52 @@ fn an_inbound_request_ends_a_back_off() {
     let sender = Sender::new(clock.clone());
     let server = server_name!("b.example");
     sender.looked_at(Pos(1), [(&server.to_owned(), Beside::NOTHING)]);
-    let failed = DestinationState {
-        sent: Pos(0),
-        failures: 5,
-        retry_at: 9_000_000,
-    };
-    sender.note(server, failed);
-    assert_eq!(sender.due(clock.now_ms(), 9), (vec![], Some(9_000_000)));
+    sender.note(server, failed(9_000_000));
+    let due = || due(&sender, clock.now_ms(), 9);
+    assert_eq!(due(), (vec![], Some(9_000_000)));
     sender.seen(server);
-    assert_eq!(
-        sender.due(clock.now_ms(), 9),
-        (vec![server.to_owned()], None)
-    );
+    assert_eq!(due(), (vec![server.to_owned()], None));
     // One at a time.
     sender.looked_at(Pos(1), [(&server.to_owned(), Beside::NOTHING)]);
-    assert_eq!(sender.due(clock.now_ms(), 9), (vec![], None));
+    assert_eq!(due(), (vec![], None));
     sender.ended(server);
-    assert_eq!(sender.due(clock.now_ms(), 9).0.len(), 1);
+    assert_eq!(due().0.len(), 1);
+}
+
+/// Who reaches us and can't be reached is tried for that once, and then now and then.
+#[test]
+fn a_back_off_is_ended_early_once() {
+    let clock = Clock::manual(1_000_000);
+    let sender = Sender::new(clock.clone());
+    let server = server_name!("b.example");
+    sender.looked_at(Pos(1), [(&server.to_owned(), Beside::NOTHING)]);
+    let due = || due(&sender, clock.now_ms(), 9).0.len();
+    let fails = || {
+        sender.note(server, failed(clock.now_ms() + 80_000));
+        sender.state().queues.get_mut(server).unwrap().attempted = clock.now_ms();
+        sender.ended(server);
+        assert_eq!(due(), 0);
+    };
+    assert_eq!(due(), 1);
+    fails();
+    clock.advance(Duration::from_secs(2));
+    sender.seen(server);
+    assert_eq!(due(), 1);
+    fails();
+    clock.advance(Duration::from_secs(2));
+    sender.seen(server);
+    assert_eq!(due(), 0, "it has shown that it can't be reached");
+    clock.advance(Duration::from_secs(8));
+    sender.seen(server);
+    assert_eq!(due(), 1);
+    fails();
+    // After a time without a sign of it, it is as before.
+    clock.advance(Duration::from_secs(80));
+    assert_eq!(due(), 1);
+    fails();
+    clock.advance(Duration::from_secs(2));
+    sender.seen(server);
+    assert_eq!(due(), 1);
 }
 
 #[test]
@@ -54,10 +110,83 @@ fn only_so_many_at_a_time() {
         .map(|n| format!("s{n}.example").try_into().unwrap())
         .collect();
     sender.looked_at(Pos(1), names.iter().map(|name| (name, Beside::NOTHING)));
-    assert_eq!(sender.due(0, 4).0.len(), 4);
-    assert_eq!(sender.due(0, 4).0.len(), 4);
-    assert_eq!(sender.due(0, 4).0.len(), 2);
-    assert_eq!(sender.due(0, 4).0.len(), 0);
+    let due = |tasks| due(&sender, 0, tasks).0.len();
+    assert_eq!([due(4), due(4), due(8), due(12), due(12)], [4, 0, 4, 2, 0]);
+    // Whose work is done makes room.
+    for name in &names {
+        sender.state().queues.get_mut(name).unwrap().log = false;
+        sender.ended(name);
+    }
+    sender.looked_at(Pos(2), names.iter().map(|name| (name, Beside::NOTHING)));
+    assert_eq!([due(4), due(4)], [4, 0]);
+}
+
+/// However many fail, the others have their workers; who is up again is one of them.
+#[test]
+fn who_failed_last_has_workers_of_their_own() {
+    let sender = Sender::new(Clock::manual(5_000));
+    let names: Vec<OwnedServerName> = (0..200)
+        .map(|n| format!("hole{n}.example").try_into().unwrap())
+        .collect();
+    let news = |names: &[OwnedServerName]| {
+        sender.looked_at(Pos(1), names.iter().map(|name| (name, Beside::NOTHING)));
+    };
+    news(&names);
+    for name in &names {
+        sender.note(name, failed(1_000));
+    }
+    let most = Each {
+        healthy: 4,
+        failed: 2,
+    };
+    assert_eq!(sender.due(100, most), (vec![], Some(1_000)));
+    // One of those that wait shows that it is up.
+    let (busy, _) = sender.due(1_000, most);
+    assert_eq!(busy.len(), 2);
+    sender.seen(&names[199]);
+    sender.seen(&names[199]);
+    assert_eq!(sender.due(1_000, most), (vec![], None));
+    let healthy = server_name!("healthy.example").to_owned();
+    news(std::slice::from_ref(&healthy));
+    let (due, _) = sender.due(1_000, most);
+    assert_eq!(due, [(healthy, Share::Healthy)]);
+
+    // One of the two is reached: it makes room for the next while it works.
+    let up = DestinationState::default();
+    sender.note(&busy[0].0, up);
+    let (due, _) = sender.due(1_000, most);
+    assert_eq!(due, [(names[199].clone(), Share::Failed)]);
+    assert_eq!(
+        sender.state().busy,
+        Each {
+            healthy: 2,
+            failed: 2
+        }
+    );
+    for (name, _) in busy {
+        sender.ended(&name);
+    }
+    assert_eq!(
+        sender.state().busy,
+        Each {
+            healthy: 1,
+            failed: 1
+        }
+    );
+    let (due, _) = sender.due(1_000, most);
+    let shares: Vec<Share> = due.iter().map(|(_, share)| *share).collect();
+    assert_eq!(shares, [Share::Healthy, Share::Failed]);
+    assert_ne!(due[1].0, names[199], "once");
+    // After a stop everybody is looked at again.
+    sender.restart();
+    let (due, _) = sender.due(
+        1_000,
+        Each {
+            healthy: 999,
+            failed: 999,
+        },
+    );
+    assert_eq!(due.len(), 201);
 }
 
 /// What a message costs doesn't follow those that are down.
@@ -70,23 +199,19 @@ fn who_is_left_alone_stands_in_order_and_comes_back_at_their_time() {
     let news = || names.iter().map(|name| (name, Beside::NOTHING));
     sender.looked_at(Pos(1), news());
     for (name, retry_at) in names.iter().zip([50, 10, 30, 20, 40, 60, 90, 70, 80, 100]) {
-        let stand = DestinationState {
-            sent: Pos(0),
-            failures: 1,
-            retry_at,
-        };
-        sender.note(name, stand);
+        sender.note(name, failed(retry_at));
     }
-    assert_eq!(sender.due(0, 99), (vec![], Some(10)));
+    assert_eq!(due(&sender, 0, 99), (vec![], Some(10)));
     // More for all of them: nobody has to look.
     sender.looked_at(Pos(2), news());
-    assert!(sender.state().ready.is_empty());
-    let at = |now| sender.due(now, 99);
+    let ready = sender.state().ready.clone();
+    assert!(ready.healthy.is_empty() && ready.failed.is_empty());
+    let at = |now| due(&sender, now, 99);
     assert_eq!(at(9), (vec![], Some(10)));
     assert_eq!(at(20), (vec![names[1].clone(), names[3].clone()], Some(30)));
     sender.ended(&names[1]);
     assert_eq!(at(20), (vec![names[1].clone()], Some(30)));
-    assert_eq!(sender.due(1_000, 0), (vec![], None));
+    assert_eq!(due(&sender, 1_000, 0), (vec![], None));
     assert_eq!(at(1_000).0.len(), 8);
     assert_eq!(at(1_000), (vec![], None));
 }
@@ -100,7 +225,7 @@ fn first_come_is_first_served() {
     news(&z);
     for _ in 0..3 {
         news(&a);
-        let (due, _) = sender.due(0, 1);
+        let (due, _) = due(&sender, 0, 1);
         assert_eq!(due.len(), 1);
         if due[0] == z {
             return;

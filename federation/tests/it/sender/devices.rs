@@ -32,7 +32,7 @@ fn login(user: UserNo, device: &str) -> NewLogin {
     }
 }
 
-async fn logged_in(store: &Store, device: &str) -> UserNo {
+pub(super) async fn logged_in(store: &Store, device: &str) -> UserNo {
     let user = store.user_no(alice()).await.unwrap();
     assert!(store.log_in(&login(user, device)).await.unwrap());
     user

@@ -24,7 +24,7 @@ impl Us {
         self.store.commit(facts.into()).await.unwrap();
     }
 
-    async fn tell_numbers(&self, numbers: std::ops::Range<u64>) {
+    pub(super) async fn tell_numbers(&self, numbers: std::ops::Range<u64>) {
         for n in numbers {
             self.tell(json!({ "n": n })).await;
         }
@@ -38,7 +38,7 @@ impl Us {
 
 impl Peer {
     /// The numbers of the messages that came, in their order.
-    fn numbers(&self) -> Vec<u64> {
+    pub(super) fn numbers(&self) -> Vec<u64> {
         let number = |edu: Value| {
             let n = &edu["messages"]["@bob:b.example"]["PHONE"]["n"];
             n.as_u64()
@@ -47,7 +47,7 @@ impl Peer {
         edus.filter_map(number).collect()
     }
 
-    async fn has_numbers(&self, numbers: std::ops::Range<u64>) {
+    pub(super) async fn has_numbers(&self, numbers: std::ops::Range<u64>) {
         let all = usize::try_from(numbers.end).unwrap();
         eventually("the messages arrive", async || self.numbers().len() >= all).await;
         assert!(self.numbers().into_iter().eq(numbers));

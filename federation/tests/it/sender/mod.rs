@@ -3,6 +3,7 @@
 mod devices;
 mod kinds;
 mod messages;
+mod outage;
 mod presence;
 
 use std::{

@@ -43,11 +43,12 @@ impl Dialect {
         }
     }
 
-    /// What a connection is told that changes the schema, which takes long where there is much.
-    pub(crate) fn unhurried(self) -> Option<&'static str> {
+    /// What a connection is told that changes the schema, which takes long where there is much, and room for sorting: in
+    /// memory SQLite would take as much of it as there is to sort.
+    pub(crate) fn unhurried(self) -> &'static str {
         match self {
-            Self::Sqlite => None,
-            Self::Postgres => Some("SET statement_timeout = 0; SET lock_timeout = 0;"),
+            Self::Sqlite => "PRAGMA temp_store = FILE; PRAGMA cache_size = -65536;",
+            Self::Postgres => "SET statement_timeout = 0; SET lock_timeout = 0;",
         }
     }
 }

@@ -145,9 +145,9 @@ mod tests {
             "WITH counted AS (UPDATE counter SET pos = pos + $1, back = back - $2 WHERE id = 1 \
              RETURNING pos - $1 AS base, back + $2 AS back), \
              s0 AS (INSERT INTO t SELECT a, b FROM \
-             (SELECT * FROM unnest($3::bigint[], $4::text[]) AS each(a, b)) AS x RETURNING 1), \
+             (SELECT * FROM unnest((SELECT $3::bigint[]), (SELECT $4::text[])) AS each(a, b)) AS x RETURNING 1), \
              s1 AS (INSERT INTO u SELECT a + (SELECT base FROM counted), b, (SELECT back FROM counted) FROM \
-             (SELECT * FROM unnest($5::bigint[], $6::text[]) AS each(a, b)) AS x RETURNING 1) \
+             (SELECT * FROM unnest((SELECT $5::bigint[]), (SELECT $6::text[])) AS each(a, b)) AS x RETURNING 1) \
              SELECT base, back, (SELECT COUNT(*) FROM s0) AS n0, (SELECT COUNT(*) FROM s1) AS n1 FROM counted"
         );
     }

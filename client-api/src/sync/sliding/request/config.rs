@@ -207,7 +207,11 @@ mod tests {
             Some(vec![String::new(), "@me:here".to_owned()])
         );
         assert_eq!(
-            whose(json!([["*", "*"], ["m.room.member", "$LAZY"], ["m.room.member", "$ME"]])),
+            whose(json!([
+                ["*", "*"],
+                ["m.room.member", "$LAZY"],
+                ["m.room.member", "$ME"]
+            ])),
             me()
         );
         assert_eq!(whose(json!([["*", "@me:here"]])), me());

@@ -22,6 +22,8 @@ use crate::{
 };
 
 const MEMBER: &str = "m.room.member";
+/// A state with more members than this is read without them, if it can be; a smaller one is remembered whole.
+const MANY: i64 = 200;
 
 /// State that is told.
 pub struct Found {
@@ -120,12 +122,12 @@ impl Teller<'_> {
         let all: BTreeMap<KeyNo, EventNo> = match scope.left {
             Some(left) => store.state_all(left).await?.into_iter().collect(),
             None => match wanted.members() {
-                Some(members) => {
+                Some(members) if self.is_large(room).await? => {
                     let members: Vec<&str> = members.into_iter().collect();
                     let states = WithoutMembers::read(store, &[room]).await?;
                     states.with(store, room, &members, scope.upto).await?
                 }
-                None => state_at(store, room, scope.upto).await?,
+                _ => state_at(store, room, scope.upto).await?,
             },
         };
         let nos: Vec<KeyNo> = all.keys().copied().collect();
@@ -135,6 +137,12 @@ impl Teller<'_> {
             .zip(keys)
             .filter(|(_, key)| wanted.has(&key.kind, &key.key) && is_new(&key.kind, &key.key));
         Ok(chosen.map(|(event, _)| event).collect())
+    }
+
+    /// Whether it is worth a question not to look at those members of a room that nobody asks for.
+    async fn is_large(&self, room: RoomNo) -> Result<bool, MatrixError> {
+        let head = self.loader.store.room_by_no(room).await?;
+        Ok(head.is_some_and(|head| head.joined + head.invited > MANY))
     }
 
     /// The members whom the client must know and doesn't.
