@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Subcommand;
 use rhizome_storage::{Clock, Store};
 
 use crate::config::{Config, Span};
-use crate::server::signing_key::{KeyFile, OldKey};
+use crate::server::signing_key::OldKey;
 use crate::server::{self, old_keys, signing_key};
 
 use super::say;
@@ -78,7 +78,7 @@ pub(super) fn keys(config: &Config, command: KeysCommand) -> anyhow::Result<()> 
 }
 
 fn show(config: &Config, path: &Path) -> anyhow::Result<()> {
-    let file = existing(path)?;
+    let file = signing_key::load_existing(path)?;
     let key = file.current();
     say(format_args!("server  {}", config.server.name));
     say(format_args!("key id  {}", key.key_id()));
@@ -91,15 +91,6 @@ fn show(config: &Config, path: &Path) -> anyhow::Result<()> {
         ));
     }
     Ok(())
-}
-
-fn existing(path: &Path) -> anyhow::Result<KeyFile> {
-    signing_key::load(path)?.with_context(|| {
-        format!(
-            "there is no signing key at {}; the first start of the server makes it, or `rhizome keys generate`",
-            path.display()
-        )
-    })
 }
 
 fn rotate(path: &Path, overlap: Duration) -> anyhow::Result<()> {
@@ -142,7 +133,7 @@ fn with_store(
 }
 
 async fn old(store: &Store, config: &Config, path: &Path) -> anyhow::Result<()> {
-    let file = existing(path)?;
+    let file = signing_key::load_existing(path)?;
     let now = store.clock().now_ms();
     for key in file.old() {
         let until = old_keys::counts_until(store, key).await?;
@@ -189,7 +180,7 @@ fn in_words(span: Duration) -> String {
 }
 
 async fn forget(store: &Store, path: &Path, key_id: &str) -> anyhow::Result<()> {
-    let file = existing(path)?;
+    let file = signing_key::load_existing(path)?;
     let key: &OldKey = file.find(path, key_id)?;
     match old_keys::counts_until(store, key).await? {
         None => bail!(

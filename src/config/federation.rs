@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use rhizome_federation::MAX_OLD_KEYS;
-use ruma::serde::{Base64, base64::Standard};
+use rhizome_federation::keys::public_key;
+use rhizome_federation::xmatrix::is_key_id;
 use ruma::{OwnedServerName, server_name};
 use serde::Deserialize;
 
@@ -89,19 +90,6 @@ impl OldVerifyKey {
         }
         None
     }
-}
-
-/// Whether this is the id of an ed25519 key.
-pub fn is_key_id(text: &str) -> bool {
-    text.strip_prefix("ed25519:").is_some_and(|version| {
-        (1..=200).contains(&version.len()) && version.bytes().all(|byte| byte.is_ascii_graphic())
-    })
-}
-
-/// A public ed25519 key from base64, padded or not.
-pub fn public_key(text: &str) -> Option<[u8; 32]> {
-    let bytes = Base64::<Standard>::parse(text).ok()?.into_inner();
-    bytes.try_into().ok()
 }
 
 impl Default for Federation {

@@ -45,7 +45,7 @@ use serde::Deserialize;
 
 pub use self::database::Database;
 pub use self::delayed_events::DelayedEvents;
-pub use self::federation::{Federation, LAST_TIME, OldVerifyKey, is_key_id, public_key};
+pub use self::federation::{Federation, LAST_TIME, OldVerifyKey};
 pub use self::identity::Identity;
 pub use self::jwt::Jwt;
 pub use self::listeners::{Api, Http, Listener, Tls};

@@ -11,12 +11,13 @@
 //! count too, which is why it can be made nothing where all processes are stopped.
 
 use anyhow::{Context as _, bail};
+use rhizome_federation::keys::public_key;
 use rhizome_federation::{MAX_OLD_KEYS, OldVerifyKey};
 use rhizome_protocol::hash;
 use rhizome_storage::Store;
 
 use super::signing_key::{KeyFile, OldKey};
-use crate::config::{self, Config, public_key};
+use crate::config::{self, Config};
 
 /// All that others are told of: those in the file, and those in the settings. This is a start with the newer key.
 ///

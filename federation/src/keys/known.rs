@@ -248,7 +248,7 @@ pub(crate) fn ours(key: &KeyPair, old: &[OldVerifyKey]) -> Result<KnownKeys, Con
 }
 
 /// A public key from base64, padded or not.
-pub(crate) fn public_key(text: &str) -> Option<[u8; 32]> {
+pub fn public_key(text: &str) -> Option<[u8; 32]> {
     STANDARD_NO_PAD
         .decode(text.trim_end_matches('='))
         .ok()?

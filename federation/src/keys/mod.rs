@@ -29,6 +29,7 @@ use ruma::{OwnedServerName, ServerName};
 
 use crate::{FederationConfig, Outbound, config::OldVerifyKey};
 use known::KnownKeys;
+pub use known::public_key;
 pub(crate) use publish::endpoints;
 
 /// Servers whose keys are kept in memory.

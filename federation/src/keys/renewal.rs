@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{StreamExt as _, future::BoxFuture, stream};
 use rhizome_storage::{Error, millis, random};
 use ruma::OwnedServerName;
 
@@ -52,19 +52,12 @@ impl KeyRing {
         let from = now.saturating_sub(millis(BEHIND));
         let until = now.saturating_add(millis(AHEAD));
         let servers = store.servers_whose_keys_end(from, until, MOST).await?;
-        let mut waiting = servers.into_iter();
-        let mut asking = FuturesUnordered::new();
-        asking.extend(
-            waiting
-                .by_ref()
-                .take(AT_ONCE)
-                .map(|server| self.renewed(server, until)),
-        );
-        let mut silent = Vec::new();
-        while let Some(server) = asking.next().await {
-            silent.extend(server);
-            asking.extend(waiting.next().map(|server| self.renewed(server, until)));
-        }
+        let silent: Vec<OwnedServerName> = stream::iter(servers)
+            .map(|server| self.renewed(server, until))
+            .buffer_unordered(AT_ONCE)
+            .filter_map(std::future::ready)
+            .collect()
+            .await;
         self.renew_by_notaries(&silent, until).await;
         Ok(())
     }

@@ -257,7 +257,7 @@ impl Sender {
                 let Some(queue) = queue.filter(|queue| queue.place == Place::Ready) else {
                     continue;
                 };
-                queue.tried_as_seen = std::mem::take(&mut queue.seen);
+                let was_seen = std::mem::take(&mut queue.seen);
                 let retry_at = queue.retry_at();
                 if !queue.has_work() {
                     queue.place = Place::Idle;
@@ -266,6 +266,7 @@ impl Sender {
                     later.insert((retry_at, server));
                 } else {
                     queue.place = Place::Running(share);
+                    queue.tried_as_seen = was_seen;
                     *busy.of_mut(share) += 1;
                     due.push((server, share));
                 }

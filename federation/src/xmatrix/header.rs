@@ -79,7 +79,7 @@ impl XMatrix {
 }
 
 /// Whether this is the id of an ed25519 key, of bounded length.
-pub(crate) fn is_key_id(id: &str) -> bool {
+pub fn is_key_id(id: &str) -> bool {
     id.strip_prefix("ed25519:").is_some_and(|version| {
         !version.is_empty() && version.len() <= 200 && version.bytes().all(|b| b.is_ascii_graphic())
     })

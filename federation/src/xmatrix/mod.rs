@@ -23,7 +23,7 @@ use ruma::{OwnedServerName, ServerName};
 use crate::{Federation, MatrixError};
 
 pub use header::XMatrix;
-pub(crate) use header::is_key_id;
+pub use header::is_key_id;
 pub use signed::Signed;
 pub(crate) use signed::canonical_text;
 

@@ -13,10 +13,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use rhizome_federation::keys::public_key;
+use rhizome_federation::xmatrix::is_key_id;
 use rhizome_protocol::sign::{KeyError, KeyPair};
 use rhizome_storage::millis;
 
-use crate::config::{LAST_TIME, is_key_id, public_key};
+use crate::config::LAST_TIME;
 
 /// What a line begins with that is about a key of before.
 const OLD: &str = "old ";

@@ -48,6 +48,11 @@ pub fn load(path: &Path) -> anyhow::Result<Option<KeyFile>> {
     parse(path, &text).map(Some)
 }
 
+/// Reads the file, which is there.
+pub fn load_existing(path: &Path) -> anyhow::Result<KeyFile> {
+    load(path)?.ok_or_else(|| missing(path))
+}
+
 /// Makes a new key and its file, readable for its owner only. Never replaces a file.
 pub fn create(path: &Path) -> anyhow::Result<KeyFile> {
     let file = KeyFile::of(new_key()?);
@@ -126,15 +131,18 @@ fn read(path: &Path) -> anyhow::Result<Option<String>> {
     }
 }
 
+/// Reads a file, and its text, which is there.
 fn existing(path: &Path) -> anyhow::Result<(String, KeyFile)> {
-    let Some(text) = read(path)? else {
-        bail!(
-            "there is no signing key at {}; the first start of the server makes it, or `rhizome keys generate`",
-            path.display()
-        );
-    };
+    let text = read(path)?.ok_or_else(|| missing(path))?;
     let file = parse(path, &text)?;
     Ok((text, file))
+}
+
+fn missing(path: &Path) -> anyhow::Error {
+    anyhow!(
+        "there is no signing key at {}; the first start of the server makes it, or `rhizome keys generate`",
+        path.display()
+    )
 }
 
 fn parse(path: &Path, text: &str) -> anyhow::Result<KeyFile> {

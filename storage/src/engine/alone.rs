@@ -5,6 +5,7 @@ use std::str::FromStr as _;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
+use crate::engine::postgres;
 use crate::engine::sql::{Query, ReadRow};
 use crate::engine::sqlite::SqliteAlone;
 use crate::{Dialect, OpenError};
@@ -55,10 +56,7 @@ impl Alone {
     pub(crate) async fn rows(&mut self, query: Query) -> sqlx::Result<Vec<ReadRow>> {
         match self {
             Self::Sqlite(sqlite) => sqlite.rows(query.bound()?, usize::MAX).await,
-            Self::Postgres(postgres) => {
-                let rows = query.ready()?.fetch_all(&mut **postgres).await?;
-                Ok(rows.into_iter().map(ReadRow::of_postgres).collect())
-            }
+            Self::Postgres(connection) => postgres::rows(query, &mut **connection).await,
         }
     }
 
@@ -66,10 +64,7 @@ impl Alone {
     pub(crate) async fn row(&mut self, query: Query) -> sqlx::Result<Option<ReadRow>> {
         match self {
             Self::Sqlite(sqlite) => Ok(sqlite.rows(query.bound()?, 1).await?.pop()),
-            Self::Postgres(postgres) => {
-                let row = query.ready()?.fetch_optional(&mut **postgres).await?;
-                Ok(row.map(ReadRow::of_postgres))
-            }
+            Self::Postgres(connection) => postgres::row(query, &mut **connection).await,
         }
     }
 

@@ -1,4 +1,5 @@
-//! Where SQLite and PostgreSQL differ. The only place that asks which of the two it is.
+//! Where SQLite's and PostgreSQL's SQL differ. The only place that knows; how each is spoken to is said in `engine/sqlite`,
+//! `engine/postgres.rs` and `engine/sql/list.rs`.
 //!
 //! SQL is written once, with these words in it:
 //!

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgPool, Postgres, Transaction};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Executor as _, PgExecutor, PgPool, Postgres, Transaction,
+};
 use tokio::task::JoinHandle;
 
 use crate::engine::failover;
@@ -47,26 +49,17 @@ impl Pools {
 
     /// All rows of a read.
     pub(crate) fn rows(&self, query: Query) -> BoxFuture<'_, sqlx::Result<Vec<ReadRow>>> {
-        Box::pin(async move {
-            let rows = query.ready()?.fetch_all(&self.readers).await?;
-            Ok(rows.into_iter().map(ReadRow::of_postgres).collect())
-        })
+        Box::pin(rows(query, &self.readers))
     }
 
     /// The only row of a read.
     pub(crate) fn row(&self, query: Query) -> BoxFuture<'_, sqlx::Result<Option<ReadRow>>> {
-        Box::pin(async move {
-            let row = query.ready()?.fetch_optional(&self.readers).await?;
-            Ok(row.map(ReadRow::of_postgres))
-        })
+        Box::pin(row(query, &self.readers))
     }
 
     /// A write of its own, durable when this returns; gives the number of rows it touched.
     pub(crate) fn execute(&self, query: Query) -> BoxFuture<'_, sqlx::Result<u64>> {
-        Box::pin(async move {
-            let done = query.ready()?.execute(&self.writers).await?;
-            Ok(done.rows_affected())
-        })
+        Box::pin(execute(query, &self.writers))
     }
 
     /// The same, of one that returns rows.
@@ -74,10 +67,7 @@ impl Pools {
         &self,
         query: Query,
     ) -> BoxFuture<'_, sqlx::Result<Vec<ReadRow>>> {
-        Box::pin(async move {
-            let rows = query.ready()?.fetch_all(&self.writers).await?;
-            Ok(rows.into_iter().map(ReadRow::of_postgres).collect())
-        })
+        Box::pin(rows(query, &self.writers))
     }
 
     /// A transaction that writes: the commit queue's, or another.
@@ -104,24 +94,15 @@ pub(crate) struct PostgresTx(Transaction<'static, Postgres>);
 
 impl PostgresTx {
     pub(crate) fn rows(&mut self, query: Query) -> BoxFuture<'_, sqlx::Result<Vec<ReadRow>>> {
-        Box::pin(async move {
-            let rows = query.ready()?.fetch_all(&mut *self.0).await?;
-            Ok(rows.into_iter().map(ReadRow::of_postgres).collect())
-        })
+        Box::pin(rows(query, &mut *self.0))
     }
 
     pub(crate) fn row(&mut self, query: Query) -> BoxFuture<'_, sqlx::Result<Option<ReadRow>>> {
-        Box::pin(async move {
-            let row = query.ready()?.fetch_optional(&mut *self.0).await?;
-            Ok(row.map(ReadRow::of_postgres))
-        })
+        Box::pin(row(query, &mut *self.0))
     }
 
     pub(crate) fn execute(&mut self, query: Query) -> BoxFuture<'_, sqlx::Result<u64>> {
-        Box::pin(async move {
-            let done = query.ready()?.execute(&mut *self.0).await?;
-            Ok(done.rows_affected())
-        })
+        Box::pin(execute(query, &mut *self.0))
     }
 
     pub(crate) async fn commit(self) -> sqlx::Result<()> {
@@ -132,6 +113,22 @@ impl PostgresTx {
         // If this fails the connection is gone, and the transaction with it.
         drop(Box::pin(self.0.rollback()).await);
     }
+}
+
+/// All rows of a statement.
+pub(super) async fn rows(query: Query, on: impl PgExecutor<'_>) -> sqlx::Result<Vec<ReadRow>> {
+    let rows = query.ready()?.fetch_all(on).await?;
+    Ok(rows.into_iter().map(ReadRow::of_postgres).collect())
+}
+
+/// Its only row.
+pub(super) async fn row(query: Query, on: impl PgExecutor<'_>) -> sqlx::Result<Option<ReadRow>> {
+    let row = query.ready()?.fetch_optional(on).await?;
+    Ok(row.map(ReadRow::of_postgres))
+}
+
+async fn execute(query: Query, on: impl PgExecutor<'_>) -> sqlx::Result<u64> {
+    Ok(query.ready()?.execute(on).await?.rows_affected())
 }
 
 /// Waits for a beginning transaction, which begins in any case. (sqlx's PostgreSQL driver forgets of one whose beginning

@@ -13,6 +13,21 @@ use ruma::{OwnedServerName, ServerName};
 use crate::engine::sql::{Columns as _, ReadRow};
 use crate::{EventNo, Pos, Result, RoomNo, Store, StoredEvent};
 
+/// What waits for a server ($1) with `$2 < pos ≤ $3`. By the last positions of its sets, so that those that are up to date
+/// aren't looked into.
+macro_rules! waiting {
+    ($what:literal, $rest:literal) => {
+        concat!(
+            "SELECT ",
+            $what,
+            " FROM set_member m JOIN outbound_last l ON l.set_no = m.set_no \
+             JOIN outbound o ON o.set_no = m.set_no \
+             WHERE m.server = $1 AND l.last_pos > $2 AND o.pos > $2 AND o.pos <= $3",
+            $rest
+        )
+    };
+}
+
 /// An event that is to be sent: where it stands, in which room, and its number.
 pub type Outbound = (Pos, RoomNo, EventNo);
 
@@ -29,12 +44,7 @@ impl Store {
             return Ok(Vec::new());
         };
         let query = self
-            .sql(
-                "SELECT o.event FROM set_member m JOIN outbound_last l ON l.set_no = m.set_no \
-                 JOIN outbound o ON o.set_no = m.set_no \
-                 WHERE m.server = $1 AND l.last_pos > $2 AND o.pos > $2 AND o.pos <= $3 \
-                 ORDER BY o.pos LIMIT $4",
-            )
+            .sql(waiting!("o.event", " ORDER BY o.pos LIMIT $4"))
             .bind(server)
             .bind(after)
             .bind(upto)
@@ -55,11 +65,11 @@ impl Store {
             return Ok(0);
         };
         let query = self
-            .sql(
-                "SELECT COUNT(*) AS n FROM (SELECT o.pos FROM set_member m \
-                 JOIN outbound_last l ON l.set_no = m.set_no JOIN outbound o ON o.set_no = m.set_no \
-                 WHERE m.server = $1 AND l.last_pos > $2 AND o.pos > $2 AND o.pos <= $3 LIMIT $4) AS waiting",
-            )
+            .sql(concat!(
+                "SELECT COUNT(*) AS n FROM (",
+                waiting!("o.pos", " LIMIT $4"),
+                ") AS waiting"
+            ))
             .bind(server)
             .bind(after)
             .bind(upto)
@@ -78,12 +88,11 @@ impl Store {
             return Ok(Vec::new());
         };
         let query = self
-            .sql(
-                "SELECT o.pos, o.room, o.event FROM (SELECT MAX(w.pos) AS pos FROM set_member m \
-                 JOIN outbound_last l ON l.set_no = m.set_no JOIN outbound w ON w.set_no = m.set_no \
-                 WHERE m.server = $1 AND l.last_pos > $2 AND w.pos > $2 AND w.pos <= $3 \
-                 GROUP BY w.room) AS n JOIN outbound o ON o.pos = n.pos ORDER BY o.pos",
-            )
+            .sql(concat!(
+                "SELECT e.pos, e.room, e.event FROM (",
+                waiting!("MAX(o.pos) AS pos", " GROUP BY o.room"),
+                ") AS n JOIN outbound e ON e.pos = n.pos ORDER BY e.pos"
+            ))
             .bind(server)
             .bind(after)
             .bind(upto);
@@ -102,13 +111,11 @@ impl Store {
             return Ok(Vec::new());
         };
         let query = self
-            .sql(
-                "SELECT o.pos, o.room, o.event FROM set_member m \
-                 JOIN outbound_last l ON l.set_no = m.set_no JOIN outbound o ON o.set_no = m.set_no \
-                 WHERE m.server = $1 AND l.last_pos > $2 AND o.pos > $2 AND o.pos <= $3 \
-                 AND (o.room IN NUMBERS($4) OR o.event IN (SELECT event FROM sticky WHERE expires_ms > $5)) \
-                 ORDER BY o.pos",
-            )
+            .sql(waiting!(
+                "o.pos, o.room, o.event",
+                " AND (o.room IN NUMBERS($4) OR o.event IN (SELECT event FROM sticky WHERE expires_ms > $5)) \
+                 ORDER BY o.pos"
+            ))
             .bind(server)
             .bind(after)
             .bind(upto)

@@ -47,13 +47,14 @@ pub(super) async fn run(session: Session, face: Face, socket: WebSocket) {
 async fn updates(session: &Session, mut face: Face, out: &mpsc::Sender<Message>) -> End {
     let app = &session.app;
     let clock = app.store.clock();
-    if let Err(error) = app.store.log().refresh().await {
+    // All that is awaited here and isn't waiting is boxed: a socket that waits holds none of its room.
+    if let Err(error) = Box::pin(app.store.log().refresh()).await {
         tracing::warn!(%error, "can't read the log's head");
     }
     Box::pin(face.begin(app)).await;
     let mut pace = Pace::default();
     loop {
-        if let Err(end) = session.check().await {
+        if let Err(end) = Box::pin(session.check()).await {
             return end;
         }
         // A place in the queue first: what happens while a slow client makes us wait is in the news.
@@ -63,7 +64,6 @@ async fn updates(session: &Session, mut face: Face, out: &mpsc::Sender<Message>)
         if let Err(end) = Box::pin(session.take_up(&mut face)).await {
             return end;
         }
-        // Boxed, so that a socket that waits doesn't hold the room that this needs.
         let turn = match Box::pin(face.turn()).await {
             Ok(turn) => turn,
             Err(error) => {
@@ -103,7 +103,7 @@ async fn wait(session: &Session, face: &mut Face, pace: &Pace) -> Result<(), End
         };
         tokio::select! {
             () = rest => woken = true,
-            // What changes nothing is no reason to look at the log. (Boxed, as all that is rarely there.)
+            // What changes nothing is no reason to look at the log.
             () = session.changes.come() => woken |= Box::pin(session.take_up(face)).await?,
         }
     }

@@ -56,11 +56,16 @@ async fn uploaded(store: &Store, user: UserNo, device: &str) {
 
 /// Somebody here comes into a room.
 async fn comes(a: &Us, user: &UserId, room: &RoomId) {
+    moves(a, user, room, Action::Join).await;
+}
+
+/// A user changes their own membership.
+pub(super) async fn moves(a: &Us, user: &UserId, room: &RoomId, action: Action) {
     let change = MembershipChange {
         room_id: room.to_owned(),
         sender: user.to_owned(),
         target: user.to_owned(),
-        action: Action::Join,
+        action,
         reason: None,
         extra: Object::new(),
     };

@@ -3,12 +3,15 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rhizome_federation::sender::to_device::{self, Outgoing};
-use rhizome_rooms::membership::{Action, MembershipChange, prepare};
+use rhizome_rooms::membership::Action;
 use rhizome_storage::{DestinationState, Fact, Receipt};
 use ruma::OwnedServerName;
 use tokio::sync::Semaphore;
 
-use super::{devices::logged_in, *};
+use super::{
+    devices::{logged_in, moves},
+    *,
+};
 use crate::world;
 
 /// More than is sent one by one.
@@ -109,7 +112,7 @@ async fn nothing_else_is_left_out() {
                 _ => {}
             }
         }
-        leaves(&a, left).await;
+        moves(&a, alice(), left, Action::Leave).await;
         a.fails().await;
         network.mend(them());
         clock.advance(Duration::from_secs(100));
@@ -148,21 +151,6 @@ async fn reads(a: &Us, room: &OwnedRoomId, event_id: &OwnedEventId) {
     };
     let facts = vec![Fact::Receipt(receipt)];
     a.store.commit(facts.into()).await.unwrap();
-}
-
-async fn leaves(a: &Us, room: &RoomId) {
-    let change = MembershipChange {
-        room_id: room.to_owned(),
-        sender: alice().to_owned(),
-        target: alice().to_owned(),
-        action: Action::Leave,
-        reason: None,
-        extra: Object::new(),
-    };
-    let draft = prepare(a.fed.rooms(), change).await.unwrap();
-    send(a.fed.rooms(), draft.unwrap(), SendOptions::default())
-        .await
-        .unwrap();
 }
 
 /// A crash between two transactions: what was acknowledged isn't sent again, and the newest are still enough.

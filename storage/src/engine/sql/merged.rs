@@ -3,20 +3,17 @@
 //! All parts of a statement see the database as it was when it began, so each may read and write one table alone
 //! ([`Statement::only`]), and no two the same.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::sync::{Arc, PoisonError, RwLock};
 
 use super::statement::Statement;
+use super::text::{Made, Place};
 use super::{Columns as _, Query, ReadRow, text};
 use crate::Result;
 use crate::engine::dialect::{Dialect, argument};
 
-/// The texts of these statements by their places in the binary.
-type Key = Vec<(usize, usize)>;
-
-/// There are few combinations: what a message writes, and what it writes where servers are told.
-static MADE: RwLock<Option<HashMap<Key, Arc<str>>>> = RwLock::new(None);
+/// By the statements. There are few combinations: what a message writes, and what it writes where servers are told.
+static MADE: Made<Vec<Place>> = Made::new();
 
 /// What one statement for all of them gives.
 pub(crate) struct Wrote {
@@ -37,7 +34,11 @@ pub(crate) fn can_be<'a>(statements: impl Iterator<Item = &'a Statement>) -> boo
 
 /// One statement that moves the counter, by so many positions and backfilled events, and does what all of these do.
 pub(crate) fn merged(positions: i64, backfilled: i64, statements: &[&Statement]) -> Query {
-    let counted = Query::made(Dialect::Postgres, words(statements));
+    let places = statements
+        .iter()
+        .map(|statement| text::place(statement.sql));
+    let words = MADE.get(places.collect(), || write(statements));
+    let counted = Query::made(Dialect::Postgres, words);
     let counted = counted.bind(positions).bind(backfilled);
     statements.iter().fold(counted, |query, statement| {
         query.list(Ok(statement.rows.clone()), statement.names)
@@ -52,20 +53,6 @@ pub(crate) fn read(row: &ReadRow, statements: usize) -> Result<Wrote> {
         back: row.get("back")?,
         touched: touched.collect::<Result<_>>()?,
     })
-}
-
-fn words(statements: &[&Statement]) -> Arc<str> {
-    let places = statements.iter().map(|statement| statement.sql);
-    let key: Key = places.map(|sql| (sql.as_ptr().addr(), sql.len())).collect();
-    let made = MADE.read().unwrap_or_else(PoisonError::into_inner);
-    if let Some(found) = made.as_ref().and_then(|made| made.get(&key)) {
-        return found.clone();
-    }
-    drop(made);
-    let new: Arc<str> = write(statements).into();
-    let mut made = MADE.write().unwrap_or_else(PoisonError::into_inner);
-    made.get_or_insert_default().insert(key, new.clone());
-    new
 }
 
 fn write(statements: &[&Statement]) -> String {

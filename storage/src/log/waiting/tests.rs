@@ -250,6 +250,20 @@ fn the_absent_are_looked_at_once() {
     assert_eq!(signal.count.load(Ordering::Acquire), 1);
 }
 
+/// Rooms that the absent come into count as well.
+#[test]
+fn the_absent_are_not_held_in_any_number_of_rooms() {
+    let mut waiters = Waiters::new(3);
+    let (id, _) = waiters.add(UserNo(1));
+    let moment = waiters.unknown(UserNo(1)).unwrap();
+    waiters.learn(UserNo(1), moment, HashSet::new());
+    waiters.remove(UserNo(1), id);
+    for (room, held) in [(1, (1, 1, 1)), (2, (1, 2, 2)), (3, (0, 0, 0))] {
+        waiters.member(RoomNo(room), UserNo(1), Membership::Join);
+        assert_eq!(waiters.held(), held);
+    }
+}
+
 /// `cargo test -p rhizome-storage --lib --release -- --ignored --nocapture what_a_poll_costs`
 #[test]
 #[ignore = "it measures"]

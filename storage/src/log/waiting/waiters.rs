@@ -133,6 +133,11 @@ impl Waiters {
         known.idle = Some(self.next);
         self.idle_weight += known.weight();
         self.idle.insert(self.next, user);
+        self.forget_the_oldest();
+    }
+
+    /// Forgets users without connections until no more is known of them than may be.
+    fn forget_the_oldest(&mut self) {
         while self.idle_weight > self.most_idle
             && let Some((_, oldest)) = self.idle.pop_first()
         {
@@ -188,6 +193,7 @@ impl Waiters {
             if rooms.joined.insert(room) {
                 self.idle_weight += usize::from(idle);
                 self.listening.entry(room).or_default().insert(user);
+                self.forget_the_oldest();
             }
         } else if rooms.joined.remove(&room) {
             self.idle_weight -= usize::from(idle);
