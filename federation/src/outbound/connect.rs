@@ -1,24 +1,36 @@
 //! Connections to Matrix servers: one `reqwest` client per destination, along discovery's answer.
+//!
+//! A client connects to one place, the one that was found there ([`race`](super::race)), and that is kept for as long as it
+//! is of use. Who can't be connected to, shows a wrong certificate, or turns out to be a proxy with nobody behind it, is
+//! left alone for a while, and the request goes to the next place, if it may be sent twice.
+
+mod nobody;
+#[cfg(test)]
+mod tests;
+mod way;
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
-use axum::body::Body;
-use http::{Request, Response, header};
+use axum::body::{Body, Bytes};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use ipnet::IpNet;
 use reqwest::{Client, Url};
 use ruma::{OwnedServerName, ServerName};
 
+use self::way::{Held, Way};
 use crate::{
     FederationConfig,
     config::ConfigError,
     outbound::{
-        dialer::{Dialer, Reach},
+        dialer::{Dialer, Reach, Speaks},
         discovery::{Discovery, Route, Target},
         error::{OutboundError, cause},
+        race,
         web::{Messenger, Web},
         wellknown::NetworkLookup,
     },
@@ -26,24 +38,46 @@ use crate::{
 
 /// Destinations whose clients are kept.
 const MAX_CLIENTS: usize = 1000;
+/// Places that one request goes to.
+const MAX_TRIES: usize = 4;
+
 /// Sends requests to Matrix servers, each over its own client.
 pub(crate) struct Connections {
     dialer: Arc<Dialer>,
     web: Web,
     discovery: Discovery<NetworkLookup>,
-    clients: Mutex<HashMap<OwnedServerName, Kept>>,
+    ways: Mutex<HashMap<OwnedServerName, Kept>>,
 }
 
-/// The client for a route and when it was last asked for.
+/// The way to a destination, and when it was last asked for.
 struct Kept {
-    route: Arc<Route>,
-    client: Client,
+    way: Arc<Way>,
     used: Instant,
+}
+
+/// A request that can be sent again.
+struct Asked {
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+    body: Option<Bytes>,
+}
+
+/// What became of a request.
+enum Outcome {
+    /// This is all.
+    Told(Result<Response<Body>, OutboundError>),
+    /// Nobody is there, which the next place needn't say.
+    Nobody(Result<Response<Body>, OutboundError>),
 }
 
 impl Connections {
     pub(crate) fn new(config: &FederationConfig) -> Result<Self, ConfigError> {
-        let dialer = Arc::new(Dialer::new(config)?);
+        Self::over(Dialer::new(config)?)
+    }
+
+    fn over(dialer: Dialer) -> Result<Self, ConfigError> {
+        let dialer = Arc::new(dialer);
         let client = |error: reqwest::Error| ConfigError::Client(cause(&error));
         let servers = Arc::new(Web::new(&dialer).map_err(client)?);
         let lookup = NetworkLookup::new(dialer.clone(), servers);
@@ -52,7 +86,7 @@ impl Connections {
             dialer,
             web,
             discovery: Discovery::new(lookup),
-            clients: Mutex::default(),
+            ways: Mutex::default(),
         })
     }
 
@@ -82,60 +116,160 @@ impl Connections {
             .route(destination)
             .await
             .map_err(OutboundError::Discovery)?;
-        let url = url(&route, &request.uri().to_string())?;
-        self.dialer.check(&url).map_err(OutboundError::Transport)?;
-        let client = self
-            .client(destination, &route)
-            .map_err(|error| OutboundError::Request(cause(&error)))?;
-        let (parts, body) = request.into_parts();
-        let mut request = client
-            .request(parts.method, url)
-            .headers(parts.headers)
-            .header(header::HOST, &route.host_header);
-        if let Some(body) = body {
-            request = request.body(body);
+        let answer = self.along(destination, &route, request).await;
+        if matches!(answer, Err(OutboundError::Transport(_))) {
+            // What is known may be out of date.
+            self.discovery.forget(destination);
         }
-        let response = request.send().await.map_err(|error| {
-            if error.is_connect() {
-                self.discovery.forget(destination);
-            }
-            OutboundError::Transport(cause(&error.without_url()))
-        })?;
-        Ok(Response::from(response).map(Body::new))
+        answer
     }
 
-    /// The client of a destination, a new one when discovery's answer is another than before.
-    fn client(&self, destination: &ServerName, route: &Arc<Route>) -> reqwest::Result<Client> {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let used = Instant::now();
-        if let Some(kept) = clients.get_mut(destination)
-            && kept.route == *route
-        {
-            kept.used = used;
-            return Ok(kept.client.clone());
+    /// Sends a request to the places of a route, until somebody is there.
+    async fn along(
+        &self,
+        destination: &ServerName,
+        route: &Arc<Route>,
+        request: Request<Option<String>>,
+    ) -> Result<Response<Body>, OutboundError> {
+        let url = url(route, &request.uri().to_string())?;
+        self.dialer.check(&url).map_err(OutboundError::Transport)?;
+        let (parts, body) = request.into_parts();
+        let mut asked = Asked {
+            method: parts.method,
+            headers: parts.headers,
+            body: body.map(Bytes::from),
+            url,
+        };
+        if speaks(&asked.url, route) == Speaks::OneAlone {
+            let host = HeaderValue::from_str(&route.host_header);
+            let host = host.map_err(|_| OutboundError::Discovery(route.host_header.clone()))?;
+            asked.headers.insert(header::HOST, host);
         }
-        let client = self.dialer.client(route.clone())?;
-        if clients.len() >= MAX_CLIENTS
-            && let Some(oldest) = clients.iter().min_by_key(|(_, kept)| kept.used)
+        let way = self.way(destination);
+        let (mut tried, mut last) = (Vec::new(), None);
+        while tried.len() < MAX_TRIES {
+            let held = match Box::pin(self.held(&way, route, &asked.url, &tried)).await {
+                Ok(Some(held)) => held,
+                Ok(None) => break,
+                Err(error) => return last.unwrap_or(Err(error)),
+            };
+            let has_another = way.has_another(&tried, held.at);
+            let trying = way.trying(held.at);
+            let outcome = ask(&held.client, &asked, has_another).await;
+            trying.has_ended();
+            match outcome {
+                Outcome::Told(answer) => return answer,
+                Outcome::Nobody(answer) => {
+                    way.failed(held.at);
+                    tried.push(held.at);
+                    last = Some(answer);
+                }
+            }
+        }
+        last.unwrap_or_else(|| Err(OutboundError::Transport("it has no address".to_owned())))
+    }
+
+    /// The way to a destination.
+    fn way(&self, destination: &ServerName) -> Arc<Way> {
+        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = Instant::now();
+        if let Some(kept) = ways.get_mut(destination) {
+            kept.used = used;
+            return kept.way.clone();
+        }
+        if ways.len() >= MAX_CLIENTS
+            && let Some(oldest) = ways.iter().min_by_key(|(_, kept)| kept.used)
         {
             let oldest = oldest.0.clone();
-            clients.remove(&oldest);
+            ways.remove(&oldest);
         }
+        let way: Arc<Way> = Arc::default();
         let kept = Kept {
-            route: route.clone(),
-            client: client.clone(),
+            way: way.clone(),
             used,
         };
-        clients.insert(destination.to_owned(), kept);
-        Ok(client)
+        ways.insert(destination.to_owned(), kept);
+        way
+    }
+
+    /// The client for a place that wasn't tried yet: the one in use, or one that is chosen now. `None`: all were tried.
+    async fn held(
+        &self,
+        way: &Way,
+        route: &Arc<Route>,
+        url: &Url,
+        tried: &[SocketAddr],
+    ) -> Result<Option<Held>, OutboundError> {
+        if let Some(held) = way.held(route, tried) {
+            return Ok(Some(held));
+        }
+        let _only = way.choosing().await;
+        // Somebody else may have chosen meanwhile.
+        if let Some(held) = way.held(route, tried) {
+            return Ok(Some(held));
+        }
+        if !way.knows_places_of(route) {
+            let places = self.dialer.places(&route.targets).await;
+            way.look_up(route, places.map_err(OutboundError::Transport)?);
+        }
+        let open = way.to_try(tried);
+        let at = match (way.of_use(&open), open.as_slice()) {
+            (Some(at), _) => at,
+            (None, []) => return Ok(None),
+            (None, [only]) => only.address,
+            (None, several) => race::winner(several).await.map_err(|reason| {
+                for place in several {
+                    way.failed(place.address);
+                }
+                OutboundError::Transport(reason)
+            })?,
+        };
+        let new_client = || self.dialer.client(at, speaks(url, route));
+        let held = way.hold(route, at, new_client);
+        held.map(Some)
+            .map_err(|error| OutboundError::Request(cause(&error)))
     }
 }
 
-/// The URL of a target on a route. It says the certificate's name, and no port, as the targets have
-/// theirs; for an address, which needs no lookup, both.
+/// Sends a request by this client. `has_another`: there is another place to ask.
+async fn ask(client: &Client, asked: &Asked, has_another: bool) -> Outcome {
+    let mut request = client
+        .request(asked.method.clone(), asked.url.clone())
+        .headers(asked.headers.clone());
+    if let Some(body) = &asked.body {
+        request = request.body(body.clone());
+    }
+    match request.send().await {
+        Err(error) => {
+            let was_taken = !nobody::was_not_taken(&asked.method, &error);
+            let error = OutboundError::Transport(cause(&error.without_url()));
+            if was_taken {
+                Outcome::Told(Err(error))
+            } else {
+                Outcome::Nobody(Err(error))
+            }
+        }
+        Ok(response) => {
+            let response = Response::from(response).map(Body::new);
+            if !has_another || !nobody::may_be_absent(&asked.method, response.status()) {
+                return Outcome::Told(Ok(response));
+            }
+            let (response, speaks_matrix) = nobody::look_at(response).await;
+            if speaks_matrix {
+                Outcome::Told(Ok(response))
+            } else {
+                Outcome::Nobody(Ok(response))
+            }
+        }
+    }
+}
+
+/// The URL of a target on a route. It says the certificate's name, and of ports the one that the route's name says; that of
+/// the place holds where it says none. For an address, which needs no lookup, both.
 fn url(route: &Route, target: &str) -> Result<Url, OutboundError> {
     let authority = match route.targets.first() {
         Some(Target::Address(address)) => address.to_string(),
+        _ if route.says_one_name() => route.host_header.clone(),
         _ => route.certificate_name.clone(),
     };
     let url = Url::parse(&format!("https://{authority}{target}"))
@@ -148,106 +282,17 @@ fn url(route: &Route, target: &str) -> Result<Url, OutboundError> {
     Ok(url)
 }
 
-#[cfg(test)]
-mod tests {
-    use rustls::pki_types::PrivatePkcs8KeyDer;
-    use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::TcpListener,
+/// What can be spoken on a route: HTTP/2 has no `Host` but what the URL says, which leaves out port 443, and says another
+/// one for an address whose name has none.
+fn speaks(url: &Url, route: &Route) -> Speaks {
+    let host = url.host_str().unwrap_or_default();
+    let says_host = match url.port() {
+        Some(port) => route.host_header == format!("{host}:{port}"),
+        None => route.host_header == host,
     };
-
-    use super::*;
-
-    #[tokio::test]
-    async fn urls_name_the_certificate_and_clients_follow_the_route() {
-        let connections = Connections::new(&FederationConfig::default()).unwrap();
-        let name: OwnedServerName = "a.example".try_into().unwrap();
-        let route = |port| {
-            let srv = crate::outbound::discovery::Srv {
-                priority: 0,
-                weight: 0,
-                target: "host.example.".to_owned(),
-                port,
-            };
-            Arc::new(crate::outbound::discovery::by_srv("a.example", vec![srv]))
-        };
-        assert_eq!(
-            url(&route(1), "/x?y").unwrap().as_str(),
-            "https://a.example/x?y"
-        );
-        for port in [1, 1, 2] {
-            connections.client(&name, &route(port)).unwrap();
-            let clients = connections.clients.lock().unwrap();
-            assert_eq!(clients.len(), 1);
-            assert_eq!(clients[&name].route, route(port));
-        }
-        for n in 0..=MAX_CLIENTS {
-            let name: OwnedServerName = format!("b{n}.example").try_into().unwrap();
-            connections.client(&name, &route(1)).unwrap();
-        }
-        let clients = connections.clients.lock().unwrap();
-        assert_eq!(clients.len(), MAX_CLIENTS);
-        assert!(!clients.contains_key(&name));
-    }
-
-    /// Where to connect, the certificate's name and `Host` are three things; of several targets, one
-    /// that isn't there doesn't matter.
-    #[tokio::test]
-    async fn target_certificate_and_host_header_are_three_things() {
-        let issued = rcgen::generate_simple_self_signed(["b.example".to_owned()]).unwrap();
-        let key = PrivatePkcs8KeyDer::from(issued.signing_key.serialize_der());
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![issued.cert.der().clone()], key.into())
-            .unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let server = tokio::spawn(async move {
-            let (tcp, _) = listener.accept().await.unwrap();
-            let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
-            let mut stream = acceptor.accept(tcp).await.unwrap();
-            let name = stream.get_ref().1.server_name().map(str::to_owned);
-            let mut head = vec![0; 4096];
-            let length = stream.read(&mut head).await.unwrap();
-            let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
-            stream.write_all(answer).await.unwrap();
-            head.truncate(length);
-            (name, String::from_utf8(head).unwrap().to_lowercase())
-        });
-        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let gone = closed.local_addr().unwrap().port();
-        drop(closed);
-        let localhost = |port| Target::Host("localhost".to_owned(), port);
-        let route = Route {
-            targets: vec![localhost(gone), localhost(port)],
-            host_header: "c.example:7".to_owned(),
-            certificate_name: "b.example".to_owned(),
-        };
-        let config = FederationConfig {
-            extra_ca_pem: vec![issued.cert.pem()],
-            allowed_ranges: vec!["127.0.0.0/8".parse().unwrap()],
-            ..FederationConfig::default()
-        };
-        let dialer = Arc::new(Dialer::new(&config).unwrap());
-        let url = url(&route, "/x").unwrap();
-        let host = route.host_header.clone();
-        let client = dialer.client(Arc::new(route)).unwrap();
-        let request = client.get(url).header(header::HOST, host);
-        assert_eq!(request.send().await.unwrap().status(), 204);
-        let (name, head) = server.await.unwrap();
-        assert_eq!(name.as_deref(), Some("b.example"));
-        assert!(head.starts_with("get /x http/1.1\r\n"), "{head}");
-        assert!(head.contains("\r\nhost: c.example:7\r\n"), "{head}");
-    }
-
-    #[test]
-    fn targets_that_urls_would_change_are_refused() {
-        let route = crate::outbound::discovery::by_srv("a.example", Vec::new());
-        for path in ["/a/../b", "/a/%2E%2e", "/a/."] {
-            assert!(url(&route, path).is_err(), "{path}");
-        }
+    if says_host {
+        Speaks::Newest
+    } else {
+        Speaks::OneAlone
     }
 }

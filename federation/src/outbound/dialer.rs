@@ -1,4 +1,4 @@
-//! Opening connections: `reqwest` clients whose resolver knows discovery's answer and the egress rules.
+//! Opening connections: `reqwest` clients whose resolver knows where to connect to and the egress rules.
 //!
 //! The rules are checked on the very addresses that the client connects to, after name resolution, so
 //! no DNS answer gets around them.
@@ -22,8 +22,9 @@ use crate::{
     FederationConfig,
     config::ConfigError,
     outbound::{
-        discovery::{Route, Target},
+        discovery::Target,
         dns::{Dns, Reason},
+        places::{self, Place},
     },
 };
 
@@ -40,8 +41,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Such connections per destination.
 const MAX_IDLE: usize = 4;
-/// Addresses of one route that are tried.
+/// Addresses of one route that are tried, those of several targets in equal parts.
 const MAX_ADDRESSES: usize = 8;
+/// How long an HTTP/2 connection with requests under way may be silent, and then has to answer a ping: one that has died
+/// without a word would else take all requests with it.
+const PING_AFTER: Duration = Duration::from_secs(20);
+const PING_TIME: Duration = Duration::from_secs(10);
+/// How much a server may send ahead of what is read of it: of one answer, and of all.
+const AHEAD: u32 = 256 << 10;
+const AHEAD_IN_ALL: u32 = 1 << 20;
 
 /// Which addresses may be connected to.
 #[derive(Debug, Clone, Default)]
@@ -110,17 +118,33 @@ impl Dialer {
         &self.config
     }
 
-    /// A client whose URLs say which name the certificate must be valid for, while it connects to
-    /// the route's targets. Only HTTP/1.1, since there the
-    /// `Host` header is ours to choose. URLs must have passed [`Dialer::check`].
-    pub(crate) fn client(self: &Arc<Self>, route: Arc<Route>) -> reqwest::Result<Client> {
-        self.builder(Some(route), self.tls.clone())
-            .http1_only()
+    /// A client that connects to this address alone, while its URLs say which name the certificate must be valid for. They
+    /// must have passed [`Dialer::check`]. Of HTTP it speaks what the other side likes best, or version 1.1 alone, where
+    /// the `Host` header is ours to choose.
+    pub(crate) fn client(
+        self: &Arc<Self>,
+        at: SocketAddr,
+        speaks: Speaks,
+    ) -> reqwest::Result<Client> {
+        let mut tls = self.tls.clone();
+        if speaks == Speaks::Newest {
+            tls.alpn_protocols = newest();
+        }
+        let builder = self
+            .builder(Some(at), tls)
             .user_agent(USER_AGENT)
             .https_only(true)
             .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(MAX_IDLE)
-            .build()
+            .pool_max_idle_per_host(MAX_IDLE);
+        match speaks {
+            Speaks::OneAlone => builder.http1_only().build(),
+            Speaks::Newest => builder
+                .http2_keep_alive_interval(PING_AFTER)
+                .http2_keep_alive_timeout(PING_TIME)
+                .http2_initial_stream_window_size(AHEAD)
+                .http2_initial_connection_window_size(AHEAD_IN_ALL)
+                .build(),
+        }
     }
 
     /// A client for web addresses, `http` ones too, which connects to each URL's host and keeps no connection. For
@@ -137,7 +161,7 @@ impl Dialer {
     /// it speaks what the other side likes best. URLs must be judged before.
     pub(crate) fn messenger(self: &Arc<Self>) -> reqwest::Result<Client> {
         let mut tls = self.tls.clone();
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        tls.alpn_protocols = newest();
         self.builder(None, tls)
             .user_agent(USER_AGENT)
             .pool_idle_timeout(IDLE_TIMEOUT)
@@ -147,14 +171,14 @@ impl Dialer {
 
     fn builder(
         self: &Arc<Self>,
-        route: Option<Arc<Route>>,
+        at: Option<SocketAddr>,
         tls: rustls::ClientConfig,
     ) -> ClientBuilder {
         Client::builder()
             .tls_backend_preconfigured(tls)
             .dns_resolver(Guide {
                 dialer: self.clone(),
-                route,
+                at,
             })
             .no_proxy()
             .redirect(Policy::none())
@@ -171,8 +195,9 @@ impl Dialer {
         }
     }
 
-    /// The addresses of all targets, in their order, as far as the egress rules allow them.
-    async fn addresses(&self, targets: &[Target]) -> Result<Vec<SocketAddr>, Reason> {
+    /// The places of all targets, in their order, as far as the egress rules allow them. Where a name has addresses of
+    /// both families, these take turns.
+    pub(crate) async fn places(&self, targets: &[Target]) -> Result<Vec<Place>, Reason> {
         let found = join_all(targets.iter().map(async |target| match target {
             Target::Address(address) => Ok(vec![*address]),
             Target::Host(host, port) => match self.dns.addresses(host).await {
@@ -180,60 +205,82 @@ impl Dialer {
                 Err(why) => Err(format!("{host}: {why}")),
             },
         }));
-        let mut allowed: Vec<SocketAddr> = Vec::new();
+        let most = MAX_ADDRESSES.div_ceil(targets.len().max(1));
+        let mut places: Vec<Place> = Vec::new();
         let mut reason = "the name has no address".to_owned();
-        for found in found.await {
-            match found {
-                Err(why) => reason = why,
-                Ok(addresses) => {
-                    for address in addresses {
-                        if self.config.may_connect_to(address.ip()) {
-                            allowed.push(address);
-                        } else {
-                            reason = denied(address.ip());
-                        }
-                    }
+        for (target, found) in found.await.into_iter().enumerate() {
+            let found: Vec<SocketAddr> = match found {
+                Ok(found) => found,
+                Err(why) => {
+                    reason = why;
+                    continue;
+                }
+            };
+            let may = |address: &SocketAddr| self.config.may_connect_to(address.ip());
+            let (allowed, others): (Vec<_>, Vec<_>) = found.into_iter().partition(may);
+            if let Some(address) = others.first() {
+                reason = denied(address.ip());
+            }
+            for address in places::in_turn(allowed).into_iter().take(most) {
+                if places.iter().all(|place| place.address != address) {
+                    places.push(Place { target, address });
                 }
             }
         }
-        allowed.truncate(MAX_ADDRESSES);
-        if allowed.is_empty() {
+        if places.is_empty() {
             return Err(reason);
         }
-        Ok(allowed)
+        Ok(places)
     }
+}
+
+/// Which HTTP a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    /// 1.1.
+    OneAlone,
+    /// 2 where the other side does, else 1.1.
+    Newest,
+}
+
+fn newest() -> Vec<Vec<u8>> {
+    vec![b"h2".to_vec(), b"http/1.1".to_vec()]
 }
 
 fn denied(ip: IpAddr) -> Reason {
     format!("{ip} is in a range that federation may not connect to")
 }
 
-/// Tells a client where to connect to. The ports hold, too, for URLs that say none.
+/// Tells a client where to connect to: the one place that was chosen, whose port holds for URLs that say none, or
+/// wherever a URL's host is.
 struct Guide {
     dialer: Arc<Dialer>,
-    route: Option<Arc<Route>>,
+    at: Option<SocketAddr>,
 }
 
 impl Resolve for Guide {
     fn resolve(&self, name: Name) -> Resolving {
-        let (dialer, route) = (self.dialer.clone(), self.route.clone());
+        let (dialer, at) = (self.dialer.clone(), self.at);
         Box::pin(async move {
-            let addresses = if let Some(route) = route {
-                dialer.addresses(&route.targets).await?
+            let addresses = if let Some(at) = at {
+                if !dialer.config.may_connect_to(at.ip()) {
+                    return Err(denied(at.ip()).into());
+                }
+                vec![at]
             } else {
                 // Port 0 stands for the URL's.
                 let name = name.as_str();
                 let name = name.strip_suffix('.').unwrap_or(name);
                 let target = Target::Host(name.to_owned(), 0);
-                dialer.addresses(&[target]).await?
+                let places = dialer.places(&[target]).await?;
+                places.into_iter().map(|place| place.address).collect()
             };
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
     }
 }
 
-/// TLS with the platform's roots and the configured ones, offering HTTP/1.1 alone: its `Host`
-/// header can say what discovery wants, whatever the address and port.
+/// TLS with the platform's roots and the configured ones, offering HTTP/1.1 alone where nothing else is said.
 fn tls_config(config: &FederationConfig) -> Result<rustls::ClientConfig, ConfigError> {
     let mut roots = rustls::RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();

@@ -8,6 +8,8 @@ mod discovery;
 mod dns;
 mod encode;
 mod error;
+mod places;
+mod race;
 pub(crate) mod refusal;
 pub(crate) mod web;
 mod wellknown;

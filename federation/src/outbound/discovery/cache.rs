@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -63,6 +64,9 @@ pub struct Discovery<L> {
     pub(super) lookup: L,
     well_known: Mutex<HashMap<String, CachedWellKnown>>,
     routes: Mutex<HashMap<OwnedServerName, (Arc<Route>, Instant)>>,
+    /// What is left to chance. It is drawn once for each server: the same records give the same route, so that
+    /// connections are kept, while many servers spread over the targets as the weights say.
+    chance: RandomState,
 }
 
 #[derive(Debug, Clone)]
@@ -79,6 +83,7 @@ impl<L: Lookup> Discovery<L> {
             lookup,
             well_known: Mutex::default(),
             routes: Mutex::default(),
+            chance: RandomState::new(),
         }
     }
 
@@ -93,7 +98,8 @@ impl<L: Lookup> Discovery<L> {
         {
             return Ok(route.clone());
         }
-        let route = resolve(name, &self.lookup, async |host| {
+        let seed = self.chance.hash_one(name.as_str());
+        let route = resolve(name, &self.lookup, seed, async |host| {
             self.well_known(&host).await
         })
         .await?;

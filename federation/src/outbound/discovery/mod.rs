@@ -5,6 +5,7 @@
 //! asks a [`Lookup`] between them. [`Discovery`] caches what came out.
 
 mod cache;
+mod srv;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,14 @@ pub struct Route {
     pub certificate_name: String,
 }
 
+impl Route {
+    /// Whether the `Host` header says the certificate's name, and at most a port.
+    pub(crate) fn says_one_name(&self) -> bool {
+        let port = self.host_header.strip_prefix(&self.certificate_name);
+        port.is_some_and(|port| port.is_empty() || port.starts_with(':'))
+    }
+}
+
 /// One place to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
@@ -47,7 +56,7 @@ pub enum Target {
 pub struct Srv {
     /// Lower is tried first.
     pub priority: u16,
-    /// Among equal priorities, heavier is tried first.
+    /// Among equal priorities, the more it weighs the more likely it is tried first.
     pub weight: u16,
     /// The host, with or without final dot.
     pub target: String,
@@ -125,17 +134,20 @@ pub fn delegated(host: &str, well_known: &WellKnown) -> Result<Route, String> {
     }
 }
 
-/// 3.3–3.5 and 4–6: the route by SRV records, or port 8448 when there are none.
-pub fn by_srv(host: &str, mut records: Vec<Srv>) -> Route {
-    records.sort_by_key(|srv| (srv.priority, u16::MAX - srv.weight));
-    let mut targets: Vec<Target> = records
+/// 3.3–3.5 and 4–6: the route by SRV records, or port 8448 when there are none. `seed` decides where RFC 2782 leaves it to
+/// chance.
+pub fn by_srv(host: &str, records: Vec<Srv>, seed: u64) -> Route {
+    let records = records
         .into_iter()
-        // A target of "." says: decidedly not available here (RFC 2782).
-        .filter_map(|srv| {
-            let target = srv.target.trim_end_matches('.').to_owned();
-            (!target.is_empty()).then_some(Target::Host(target, srv.port))
+        .map(|srv| Srv {
+            target: srv.target.trim_end_matches('.').to_owned(),
+            ..srv
         })
-        .take(MAX_TARGETS)
+        // A target of "." says: decidedly not available here (RFC 2782).
+        .filter(|srv| !srv.target.is_empty());
+    let mut targets: Vec<Target> = srv::in_order(records.collect(), seed, MAX_TARGETS)
+        .into_iter()
+        .map(|srv| Target::Host(srv.target, srv.port))
         .collect();
     if targets.is_empty() {
         targets.push(Target::Host(host.to_owned(), DEFAULT_PORT));
@@ -147,13 +159,14 @@ pub fn by_srv(host: &str, mut records: Vec<Srv>) -> Route {
     }
 }
 
-/// The whole procedure. Also says how long `.well-known` holds, if it was asked.
+/// The whole procedure; `seed` is [`by_srv`]'s.
 ///
 /// # Errors
 /// DNS failed.
 pub async fn resolve(
     name: &ServerName,
     lookup: &impl Lookup,
+    seed: u64,
     well_known: impl AsyncFnOnce(String) -> WellKnown,
 ) -> Result<Route, String> {
     let host = match start(name) {
@@ -169,5 +182,5 @@ pub async fn resolve(
     if records.is_empty() {
         records = lookup.srv(&format!("_matrix._tcp.{host}.")).await?;
     }
-    Ok(by_srv(&host, records))
+    Ok(by_srv(&host, records, seed))
 }

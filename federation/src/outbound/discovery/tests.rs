@@ -170,32 +170,57 @@ async fn every_case_of_the_specification() {
     let fake = servers();
     for (name, expected) in FOUND {
         let name: OwnedServerName = name.try_into().unwrap();
-        let route = resolve(&name, &fake, async |host| fake.well_known(&host).await)
+        let route = resolve(&name, &fake, 1, async |host| fake.well_known(&host).await)
             .await
             .unwrap();
         assert_eq!(describe(&route), expected, "{name}");
     }
 }
 
-#[test]
-fn srv_order_is_priority_then_weight_and_bounded() {
-    let srv = |priority, weight, target: &str| Srv {
+fn srv(priority: u16, weight: u16, target: &str) -> Srv {
+    Srv {
         priority,
         weight,
         target: target.to_owned(),
         port: 1,
+    }
+}
+
+#[test]
+fn targets_come_by_priority_and_are_bounded() {
+    let records = [
+        srv(20, 9, "d"),
+        srv(10, 0, "c."),
+        srv(10, 0, "b"),
+        srv(0, 1, "a"),
+        srv(30, 0, "e"),
+        srv(0, 0, "."),
+        // The same place again is no other one.
+        srv(20, 1, "a"),
+    ];
+    for seed in 0..50 {
+        let mut shuffled = records.to_vec();
+        shuffled.rotate_left(usize::try_from(seed % 7).unwrap());
+        let told = describe(&by_srv("h", shuffled, seed));
+        let places: Vec<&str> = told.split(' ').take(4).collect();
+        assert_eq!((places[0], places[3]), ("a:1", "d:1"), "{told}");
+        assert!(places.contains(&"b:1") && places.contains(&"c:1"), "{told}");
+    }
+}
+
+#[test]
+fn among_equal_priorities_weights_say_how_often_one_is_first() {
+    let records = || vec![srv(1, 30, "a"), srv(1, 10, "b"), srv(1, 0, "c")];
+    let first = |seed| match by_srv("h", records(), seed).targets.swap_remove(0) {
+        Target::Host(host, _) => host,
+        Target::Address(address) => address.to_string(),
     };
-    let route = by_srv(
-        "h",
-        vec![
-            srv(20, 9, "d"),
-            srv(10, 1, "c"),
-            srv(10, 5, "b"),
-            srv(0, 0, "a"),
-            srv(30, 0, "e"),
-        ],
-    );
-    assert_eq!(describe(&route), "a:1 b:1 c:1 d:1 | h | h");
+    let count = |host: &str| (0..1000).filter(|seed| first(*seed) == host).count();
+    let (a, b, c) = (count("a"), count("b"), count("c"));
+    assert!(a > 2 * b && b > 2 * c, "{a} {b} {c}");
+    assert!(b > 100, "{b}");
+    // The same chance, the same order.
+    assert_eq!(by_srv("h", records(), 7), by_srv("h", records(), 7));
 }
 
 #[tokio::test]
