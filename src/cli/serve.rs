@@ -27,9 +27,14 @@ async fn run(config: Config) -> anyhow::Result<()> {
         () = either(&mut terminate, &mut interrupt) => return Ok(()),
     };
     greet(&running);
+    let mut is_outdated = false;
     loop {
         tokio::select! {
             () = either(&mut terminate, &mut interrupt) => break,
+            () = running.outdated() => {
+                is_outdated = true;
+                break;
+            }
             _ = hangup.recv() => running.reload_certificates(),
             () = running.failed() => {
                 bail!("the commit queue has ended, so nothing can be stored: see the log; start the server again");
@@ -40,6 +45,12 @@ async fn run(config: Config) -> anyhow::Result<()> {
     tokio::select! {
         () = running.shutdown() => tracing::info!("stopped"),
         () = either(&mut terminate, &mut interrupt) => bail!("stopped at once by a second signal"),
+    }
+    if is_outdated {
+        bail!(
+            "another process was started with a newer signing key, and the one of this process counts no more: see that its \
+             file is the newer one here too, and start it again"
+        );
     }
     Ok(())
 }

@@ -2,6 +2,8 @@
 //! order; and its stop, in the other.
 
 mod delayed;
+mod key_watch;
+mod listening;
 mod mailing;
 pub(crate) mod old_keys;
 mod pushing;
@@ -26,13 +28,11 @@ use rhizome_media::Media;
 use rhizome_rooms::Rooms;
 use rhizome_storage::collect::{self, Collecting};
 use rhizome_storage::{Options, PresenceOptions, Store};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Api, Config, Listener};
-use crate::http::{self, Routers, Serving};
+use crate::config::Config;
+use crate::http::{Routers, Serving};
 use crate::tasks::Tasks;
 use crate::tls::{self, Certificate};
 
@@ -53,6 +53,8 @@ pub struct Running {
     new_key: bool,
     stop: CancellationToken,
     kill: CancellationToken,
+    /// Another process has a newer signing key, and this one's is over.
+    outdated: CancellationToken,
     connections: TaskTracker,
     /// Requests that go on without their clients, of each API.
     unfinished: [TaskTracker; 2],
@@ -67,9 +69,12 @@ pub struct Running {
 pub async fn start(config: Config) -> anyhow::Result<Running> {
     let config = Arc::new(config);
     make_data_dir(&config)?;
-    let listeners = bind(&config).await?;
-    let (keys, new_key) = signing_key::load_or_create(&config.server.signing_key_path())?;
+    let listeners = listening::bind(&config).await?;
+    let key_path = config.server.signing_key_path();
+    let (keys, new_key) = signing_key::load_or_create(&key_path)?;
     let store = open_store(&config).await?;
+    let watch = key_watch::Watch::new(&store, &keys, &key_path);
+    watch.check().await?;
     let key = Arc::new(keys.current().clone());
     let rooms = Rooms::new(store.clone(), config.server.name.clone(), key);
     let decoders = decoders(&config);
@@ -95,6 +100,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let routers = Routers::new(client_api::router(app.clone()), federation.router());
 
     let tasks = Tasks::new(stop.clone());
+    let outdated = key_watch::run(&tasks, &store, watch);
     if config.federation.enabled {
         federate(&tasks, &federation);
     }
@@ -109,14 +115,11 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let mut certificates = Vec::new();
     for (listener, settings) in listeners.into_iter().zip(&config.listeners) {
         addresses.push(listener.local_addr()?);
-        let certificate = match &settings.tls {
-            None => None,
-            Some(tls) => Some(Certificate::load(&tls.certificate, &tls.key)?),
-        };
+        let certificate = listening::certificate(settings)?;
         certificates.extend(certificate.clone());
         let serving = Serving {
             routers: routers.clone(),
-            apis: served(settings, &config),
+            apis: listening::served(settings, &config),
             limits: config.http.clone(),
             largest_upload: config.media.max_upload_size.0,
             tls: certificate.map(tls::acceptor).transpose()?,
@@ -124,11 +127,9 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             kill: kill.clone(),
             connections: connections.clone(),
             peers: Arc::default(),
-            slots: Arc::new(Semaphore::new(
-                config.http.max_connections.min(Semaphore::MAX_PERMITS),
-            )),
+            slots: listening::slots(&config),
         };
-        serve(&tasks, listener, serving);
+        listening::serve(&tasks, listener, serving);
     }
     Ok(Running {
         addresses,
@@ -141,6 +142,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         new_key,
         stop,
         kill,
+        outdated,
         connections,
         unfinished,
         tasks,
@@ -209,17 +211,6 @@ pub(crate) fn open_media(
         .context("files can't be kept; see media.path and media.stores in the configuration")
 }
 
-fn serve(tasks: &Tasks, listener: TcpListener, serving: Serving) {
-    let (listener, serving) = (Arc::new(listener), Arc::new(serving));
-    tasks.supervise("listener", move |_| {
-        let (listener, serving) = (listener.clone(), serving.clone());
-        async move {
-            http::accept(listener, serving).await;
-            Ok(())
-        }
-    });
-}
-
 /// Makes the data directory if it isn't there, closed to other users: it holds hashes of passwords
 /// and everybody's messages.
 pub(crate) fn make_data_dir(config: &Config) -> anyhow::Result<()> {
@@ -274,6 +265,11 @@ impl Running {
         self.store.queue_ended().await;
     }
 
+    /// Resolves when this process must not go on: its signing key has been replaced, and what it signs is refused.
+    pub async fn outdated(&self) {
+        self.outdated.cancelled().await;
+    }
+
     /// Reads the listeners' certificates again; one that can't be used leaves the old one in place.
     pub fn reload_certificates(&self) {
         for certificate in &self.certificates {
@@ -320,31 +316,6 @@ impl Running {
             tracing::warn!("the database was not closed after {limit:?}");
         }
     }
-}
-
-/// What a listener serves: federation only where it is switched on.
-fn served(listener: &Listener, config: &Config) -> Vec<Api> {
-    let off = !config.federation.enabled;
-    listener
-        .apis
-        .iter()
-        .copied()
-        .filter(|api| !(off && *api == Api::Federation))
-        .collect()
-}
-
-async fn bind(config: &Config) -> anyhow::Result<Vec<TcpListener>> {
-    let mut listeners = Vec::new();
-    for listener in &config.listeners {
-        let address = listener.address;
-        let bound = TcpListener::bind(address).await.with_context(|| {
-            format!(
-                "can't listen on {address}; is another server running there? Change the listener's address, or stop the other"
-            )
-        })?;
-        listeners.push(bound);
-    }
-    Ok(listeners)
 }
 
 /// Sees to it that nobody else takes the names of the server's own users.

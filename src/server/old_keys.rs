@@ -7,6 +7,10 @@
 //! key. Whoever starts first writes that down in the database that all processes share, so that all tell the same. From
 //! then on there is the overlap, which `rotate` was given, to restart the others.
 //!
+//! A process that goes on with the old key can't know that from its file. So what is written down says too until when the
+//! key counts, and each process looks for what is said of its own (`key_watch.rs`): it complains, and stops before it would
+//! sign what nobody takes.
+//!
 //! An overlap that is too long costs little. Who has stolen the key can date events back anyway; for so long their requests
 //! count too, which is why it can be made nothing where all processes are stopped.
 
@@ -32,10 +36,13 @@ pub(super) async fn counted(
     for key in file.old() {
         let now = store.clock().now_ms().to_string();
         let started = store.claim_setting(&setting(key), &now).await?;
+        let expired_ts = until(key, time(&started)?);
+        let name = format!("{}{}", replaced(&key.key_id), key.replaced_ts);
+        store.claim_setting(&name, &expired_ts.to_string()).await?;
         keys.push(OldVerifyKey {
             key_id: key.key_id.clone(),
             public: key.public.clone(),
-            expired_ts: until(key, time(&started)?),
+            expired_ts,
         });
     }
     let keys = joined(keys, &config.federation.old_verify_keys)?;
@@ -66,7 +73,13 @@ fn setting(key: &OldKey) -> String {
     format!("old_key:{}:{}", key.key_id, key.replaced_ts)
 }
 
-fn time(recorded: &str) -> anyhow::Result<i64> {
+/// How the settings begin that say until when a key counts in whose place another is in use. What follows is when it was
+/// replaced.
+pub(super) fn replaced(key_id: &str) -> String {
+    format!("replaced_key:{key_id}:")
+}
+
+pub(super) fn time(recorded: &str) -> anyhow::Result<i64> {
     let time: Result<i64, _> = recorded.parse();
     time.context("the database has no time where it should say since when a key is out of use")
 }

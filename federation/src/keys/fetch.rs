@@ -29,6 +29,7 @@ type Answers<'a> = Vec<(&'a ServerName, KeyAnswer)>;
 impl KeyRing {
     /// `GET /_matrix/key/v2/server` at the server itself.
     pub(super) async fn ask_server(&self, server: &ServerName) -> Result<KeyAnswer, String> {
+        let asked = self.inner.store.clock().now_ms();
         let body = self
             .inner
             .outbound
@@ -36,7 +37,7 @@ impl KeyRing {
             .await
             .map_err(|error| error.to_string())?;
         let object = canonical::parse_object(&body).map_err(|error| error.to_string())?;
-        verified(&object, server, true)
+        verified(&object, server, Some(asked))
     }
 
     /// `POST /_matrix/key/v2/query` at the notaries, a few at the same time, until all is known: who is slow holds up nobody
@@ -182,7 +183,7 @@ impl KeyRing {
                 tracing::info!(%notary, %server, "a notary's answer isn't signed by it");
                 continue;
             }
-            match verified(object, server, false) {
+            match verified(object, server, None) {
                 Ok(answer) => found.push((*server, answer)),
                 Err(reason) => {
                     tracing::info!(%notary, %server, reason, "a notary passed on bad keys");
@@ -218,7 +219,7 @@ fn signed_by(
 fn verified(
     object: &Map<String, Value>,
     server: &ServerName,
-    direct: bool,
+    asked: Option<i64>,
 ) -> Result<KeyAnswer, String> {
     let keys = server_keys::verify(object, server).map_err(|error| error.to_string())?;
     let mut own = object.clone();
@@ -229,5 +230,5 @@ fn verified(
     if json.len() > answer::KEYS {
         return Err("it is too long".to_owned());
     }
-    Ok(KeyAnswer { keys, json, direct })
+    Ok(KeyAnswer { keys, json, asked })
 }

@@ -15,17 +15,30 @@ const MAX_FORMER: usize = 10;
 /// The keys that a notary is asked for by id, each with the time until which it should be valid (ms).
 pub(super) type Criteria = BTreeMap<String, i64>;
 
+/// How new an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Age {
+    /// The server has just given it itself: it is the newest, whatever it says of its validity.
+    Newest,
+    /// It was passed on, and goes by its validity.
+    Unknown,
+    /// It was passed on, and says otherwise than what is known: it isn't the newest, whatever it says.
+    Former,
+}
+
 /// The answers that are worth keeping, newest first, with one more.
-///
-/// What a server gives itself (`direct`) is the newest, whatever it says of its validity; what a notary passed on
-/// goes by that.
 pub(super) fn with(
     mut answers: Vec<KeyResponse>,
     answer: KeyResponse,
-    direct: bool,
+    age: Age,
 ) -> Vec<KeyResponse> {
-    let later = |known: &KeyResponse| !direct && known.valid_until >= answer.valid_until;
-    let place = answers.iter().take_while(|known| later(known)).count();
+    let later = |known: &&KeyResponse| known.valid_until >= answer.valid_until;
+    let place = match age {
+        Age::Newest => 0,
+        Age::Unknown => answers.iter().take_while(later).count(),
+        Age::Former => answers.iter().take_while(later).count().max(1),
+    };
+    let place = place.min(answers.len());
     answers.insert(place, answer);
     let mut seen = BTreeSet::new();
     let mut kept = Vec::new();
@@ -131,24 +144,31 @@ mod tests {
         let renewed = answer(20, &["a"], &[]);
         let changed = answer(30, &["b"], &[]);
         let told = answer(40, &["b"], &["a"]);
-        let kept = with(Vec::new(), first.clone(), true);
+        let kept = with(Vec::new(), first.clone(), Age::Newest);
         assert_eq!(kept, std::slice::from_ref(&first));
-        let kept = with(kept, renewed.clone(), true);
+        let kept = with(kept, renewed.clone(), Age::Newest);
         assert_eq!(kept, std::slice::from_ref(&renewed));
-        let kept = with(kept, changed.clone(), true);
+        let kept = with(kept, changed.clone(), Age::Newest);
         assert_eq!(kept, [changed.clone(), renewed.clone()]);
         // What a notary gives late doesn't become the newest, and adds nothing.
-        let kept = with(kept, first.clone(), false);
+        let kept = with(kept, first.clone(), Age::Unknown);
         assert_eq!(kept, [changed.clone(), renewed]);
         let other = answer(25, &["c"], &[]);
-        assert_eq!(with(kept.clone(), other.clone(), false)[1], other);
-        assert_eq!(with(kept, told.clone(), true).len(), 1);
+        assert_eq!(with(kept.clone(), other.clone(), Age::Unknown)[1], other);
+        assert_eq!(with(kept, told.clone(), Age::Newest).len(), 1);
         // One that the server gives itself is the newest even so.
         let short = answer(5, &["d"], &[]);
-        assert_eq!(with(vec![told.clone()], short.clone(), true), [short, told]);
+        assert_eq!(
+            with(vec![told.clone()], short.clone(), Age::Newest),
+            [short, told]
+        );
         let mut kept = Vec::new();
         for number in 0..50 {
-            kept = with(kept, answer(number, &[&format!("k{number}")], &[]), true);
+            kept = with(
+                kept,
+                answer(number, &[&format!("k{number}")], &[]),
+                Age::Newest,
+            );
         }
         assert_eq!(kept.len(), 1 + MAX_FORMER);
     }

@@ -75,7 +75,7 @@ impl KeyRing {
                         let before = heard
                             .entry(server)
                             .or_insert_with(|| KnownKeys::clone(&known));
-                        *before = before.joined_with(&answer.keys, now);
+                        *before = before.joined_with(&answer.keys, false, now);
                     } else {
                         tracing::warn!(%giver, %server, "a server gives keys for another that aren't its");
                     }

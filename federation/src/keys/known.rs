@@ -161,11 +161,15 @@ impl KnownKeys {
         true
     }
 
-    /// With a newer answer of the server. Keys that it no longer names stay, valid as long as was said.
-    pub(crate) fn joined_with(&self, answer: &ServerKeys, now: i64) -> Self {
+    /// With an answer of the server. Keys that it doesn't name stay, valid as long as was said.
+    ///
+    /// `is_newest`: the server has just given it itself, so it says how things are now. What a notary passes on may be old,
+    /// whatever it says of its validity: it takes nothing back of what is known, and brings no key back into use.
+    pub(crate) fn joined_with(&self, answer: &ServerKeys, is_newest: bool, now: i64) -> Self {
         let mut joined = Self {
             keys: self.keys.clone(),
-            fetched: now,
+            // A later one each time: it is the version of what is stored.
+            fetched: now.max(self.fetched.saturating_add(1)),
         };
         let until = answer.valid_until_ts.min(now.saturating_add(MAX_VALIDITY));
         let current = answer
@@ -176,7 +180,6 @@ impl KnownKeys {
             .old_verify_keys
             .iter()
             .map(|(id, (key, at))| (id, *key, Until::Expired(*at)));
-        // An older answer, passed on late by a notary, takes nothing back.
         let is_older = self.ends().is_some_and(|newest| until < newest);
         // Keys in use come last: they win over an old one with the same id.
         for (id, public, until) in old.chain(current) {
@@ -187,26 +190,58 @@ impl KnownKeys {
             if is_full && !(matches!(until, Until::Valid(_)) && joined.forget_one(answer)) {
                 continue;
             }
-            let until = match (joined.keys.get(id), until) {
-                (
-                    Some(Key {
-                        until: Until::Valid(known),
-                        public: same,
-                    }),
-                    Until::Valid(new),
-                ) if *same == public => Until::Valid(new.max(*known)),
-                (
-                    Some(Key {
-                        until: Until::Expired(_),
-                        ..
-                    }),
-                    Until::Valid(_),
-                ) if is_older => continue,
-                _ => until,
+            let told = Key { public, until };
+            let key = match self.keys.get(id) {
+                Some(known) if !is_newest => known.beside(told, is_older),
+                Some(known) => known.renewed(told),
+                None => told,
             };
-            joined.keys.insert(id.clone(), Key { public, until });
+            joined.keys.insert(id.clone(), key);
         }
         joined
+    }
+
+    /// Whether the keys are the same, whenever they were asked for.
+    pub(crate) fn has_same_keys(&self, other: &Self) -> bool {
+        self.keys == other.keys
+    }
+
+    /// Whether an answer has a key in use of which something else is known: it is out of use, or another one.
+    pub(crate) fn gainsays(&self, answer: &ServerKeys) -> bool {
+        answer.verify_keys.iter().any(|(id, public)| {
+            let known = self.keys.get(id);
+            known.is_some_and(|known| {
+                known.public != *public || matches!(known.until, Until::Expired(_))
+            })
+        })
+    }
+}
+
+impl Key {
+    /// This one, after what its server says of it now.
+    fn renewed(self, told: Self) -> Self {
+        match (self.until, told.until) {
+            (Until::Valid(known), Until::Valid(new)) if self.public == told.public => Self {
+                until: Until::Valid(new.max(known)),
+                ..told
+            },
+            _ => told,
+        }
+    }
+
+    /// This one, after what somebody else says that its server has said.
+    fn beside(self, told: Self, is_older: bool) -> Self {
+        if self.public != told.public {
+            return self;
+        }
+        match (self.until, told.until) {
+            (Until::Valid(known), Until::Valid(new)) => Self {
+                until: Until::Valid(new.max(known)),
+                ..self
+            },
+            (Until::Valid(_), Until::Expired(_)) if !is_older => told,
+            _ => self,
+        }
     }
 }
 

@@ -261,9 +261,12 @@ impl KeyRing {
             state.known.retain(|_, cached| cached.used > oldest);
         }
         let used = state.uses;
-        state
-            .known
-            .insert(server.to_owned(), Cached { known, used });
+        let before = state.known.get(server);
+        // Of two that were stored one after the other, the later one stays.
+        if before.is_none_or(|before| before.known.fetched <= known.fetched) {
+            let cached = Cached { known, used };
+            state.known.insert(server.to_owned(), cached);
+        }
     }
 
     /// [`KeyRing::fetch`], for so long.
@@ -364,8 +367,8 @@ impl KeyRing {
 pub(crate) struct KeyAnswer {
     pub(crate) keys: ServerKeys,
     pub(crate) json: String,
-    /// The server gave it itself: it is the newest.
-    pub(crate) direct: bool,
+    /// When the server was asked that gave it itself, ms. `None`: a notary has passed it on, so it may be old.
+    pub(crate) asked: Option<i64>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

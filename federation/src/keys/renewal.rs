@@ -4,12 +4,19 @@
 //! then, although it is no stranger. Servers are asked a few at a time; those that don't answer come from the notaries,
 //! all with one question. It is done at a time that differs from process to process, so one process finds what
 //! another has done already. Whose keys have ended is asked when it is needed.
+//!
+//! Anybody can come into a public room with hundreds of names, whose keys end whenever they like. So domains take turns
+//! ([`in_turn`]): those names wait for each other, not others for them.
 
-use std::time::Duration;
+use std::{
+    collections::{HashMap, VecDeque},
+    net::{Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
 
 use futures_util::{StreamExt as _, future::BoxFuture, stream};
 use rhizome_storage::{Error, millis, random};
-use ruma::OwnedServerName;
+use ruma::{OwnedServerName, ServerName};
 
 use super::{KeyRing, Needed, fetch::Question};
 use crate::Federation;
@@ -20,8 +27,9 @@ const EVERY: Duration = Duration::from_mins(30);
 const AHEAD: Duration = Duration::from_hours(6);
 /// So are those that ended no longer ago: we may have been down ourselves. Servers that are gone for good aren't asked on.
 const BEHIND: Duration = Duration::from_hours(1);
-/// How many servers are asked at one time of looking, and of those at the same time.
+/// How many servers are asked at one time of looking, out of how many, and of those at the same time.
 const MOST: usize = 500;
+const LOOKED_AT: usize = 20_000;
 const AT_ONCE: usize = 4;
 /// How long one server has for its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -51,7 +59,9 @@ impl KeyRing {
         let now = store.clock().now_ms();
         let from = now.saturating_sub(millis(BEHIND));
         let until = now.saturating_add(millis(AHEAD));
-        let servers = store.servers_whose_keys_end(from, until, MOST).await?;
+        let ours = &self.inner.server_name;
+        let ending = store.servers_whose_keys_end(ours, from, until, LOOKED_AT);
+        let servers = in_turn(ending.await?, MOST);
         let silent: Vec<OwnedServerName> = stream::iter(servers)
             .map(|server| self.renewed(server, until))
             .buffer_unordered(AT_ONCE)
@@ -110,9 +120,80 @@ impl KeyRing {
     }
 }
 
+/// The first `most` of these servers, one of each domain in turn, the order of each domain's kept.
+fn in_turn(servers: Vec<OwnedServerName>, most: usize) -> Vec<OwnedServerName> {
+    let mut places = HashMap::new();
+    let mut domains: VecDeque<VecDeque<OwnedServerName>> = VecDeque::new();
+    for server in servers {
+        let place = *places.entry(domain(&server)).or_insert(domains.len());
+        match domains.get_mut(place) {
+            Some(others) => others.push_back(server),
+            None => domains.push_back(VecDeque::from([server])),
+        }
+    }
+    let mut taken = Vec::new();
+    while taken.len() < most
+        && let Some(mut of_one) = domains.pop_front()
+    {
+        taken.extend(of_one.pop_front());
+        if !of_one.is_empty() {
+            domains.push_back(of_one);
+        }
+    }
+    taken
+}
+
+/// The domain that a server's name is in, about: its last two labels. Of an IPv6 address the first 48 bits, of another all.
+fn domain(server: &ServerName) -> String {
+    let host = server.host();
+    if let Ok(address) = host.trim_matches(['[', ']']).parse::<Ipv6Addr>() {
+        let [a, b, c, ..] = address.segments();
+        return format!("{a:x}:{b:x}:{c:x}");
+    }
+    if host.parse::<Ipv4Addr>().is_ok() {
+        return host.to_owned();
+    }
+    let mut labels: Vec<&str> = host.rsplit('.').take(2).collect();
+    labels.reverse();
+    labels.join(".").to_ascii_lowercase()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn domains_take_turns() {
+        let names = |names: &[&str]| -> Vec<OwnedServerName> {
+            let names = names.iter().copied();
+            names.map(|name| name.try_into().unwrap()).collect()
+        };
+        let many = names(&[
+            "a.evil.org",
+            "b.evil.org:1",
+            "c.EVIL.org",
+            "one.org",
+            "x.two.org",
+        ]);
+        let order = [
+            "a.evil.org",
+            "one.org",
+            "x.two.org",
+            "b.evil.org:1",
+            "c.EVIL.org",
+        ];
+        assert_eq!(in_turn(many.clone(), 9), names(&order));
+        assert_eq!(in_turn(many, 3), names(&order[..3]));
+        assert_eq!(in_turn(Vec::new(), 3), names(&[]));
+        for (name, of) in [
+            ("a.b.c.example:8448", "c.example"),
+            ("localhost", "localhost"),
+            ("1.2.3.4:1", "1.2.3.4"),
+            ("[2001:db8:1:2::3]:1", "2001:db8:1"),
+        ] {
+            assert_eq!(domain(&names(&[name])[0]), of);
+        }
+    }
 
     #[test]
     fn processes_look_at_different_times() {

@@ -3,16 +3,21 @@
 
 use std::time::Duration;
 
+use axum::{
+    Router,
+    routing::{get, post},
+};
 use http::{Method, StatusCode};
 use rhizome_federation::{
     FederationConfig, OldVerifyKey, Outbound, keys::Wanted, outbound::Limits, testing::Network,
 };
 use rhizome_protocol::{
-    Membership,
+    Membership, Object, canonical,
     receive::{KeyLookup, Keys as _},
+    server_keys, sign,
 };
 use rhizome_storage::{Clock, Options, Store, testing::TestDatabase};
-use ruma::{RoomId, RoomVersionId, ServerName};
+use ruma::{RoomId, RoomVersionId, ServerName, server_name};
 use serde_json::json;
 
 use crate::{
@@ -263,4 +268,87 @@ async fn renewal(town: &Town) {
     for server in [a, b, c] {
         server.end().await;
     }
+}
+
+/// What a notary passes on from before a change takes nothing back, though it comes to a process that hasn't heard of it:
+/// neither in the database that it shares with another that has, nor for those who ask it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_notary_takes_nothing_back() {
+    let town = Town::new(true, 2).await;
+    Box::pin(late(&town)).await;
+    town.remove().await;
+}
+
+async fn late(town: &Town) {
+    let a = town.start(0, 1, Server::config()).await;
+    let notary = server_name!("notary.example");
+    let before = server_keys::build(&a.name, &[&key(1)], &[], START + 100 * DAY).unwrap();
+    attach_notary(town, notary, before);
+    let config = FederationConfig {
+        trusted_key_servers: vec![notary.to_owned()],
+        ..Server::config()
+    };
+    // Two processes on one database.
+    let one = town.start(1, 2, config.clone()).await;
+    let other = town.start(1, 2, config).await;
+    let (first, second) = (key(1), key(21));
+    for process in [&one, &other] {
+        let found = process.fed.keys().current_key(&a.name, first.key_id());
+        assert_eq!(found.await, Some(first.public()));
+    }
+
+    town.clock.advance(MINUTE);
+    let expired = town.clock.now_ms();
+    let changed = FederationConfig {
+        old_verify_keys: vec![OldVerifyKey {
+            key_id: first.key_id().to_owned(),
+            public: first.public_base64(),
+            expired_ts: expired,
+        }],
+        ..Server::config()
+    };
+    let name = a.name.clone();
+    a.end().await;
+    let a = town.start(0, 21, changed).await;
+    town.clock.advance(MINUTE);
+    let found = one.fed.keys().current_key(&name, second.key_id()).await;
+    assert_eq!(found, Some(second.public()));
+
+    town.network.cut(&name);
+    town.clock.advance(MINUTE);
+    let none = other.fed.keys().current_key(&name, "ed25519:none").await;
+    assert_eq!(none, None);
+    let requests = town.network.requests();
+    assert!(requests.iter().any(|(to, _)| to == notary));
+    for process in [&one, &other] {
+        let (keys, _) = process.store().server_keys(&name).await.unwrap();
+        let old = keys.iter().find(|key| key.key_id == first.key_id());
+        assert_eq!(old.unwrap().expired, Some(expired));
+        let told = process.store().key_responses(&name).await.unwrap();
+        assert!(told[0].response.contains(second.key_id()));
+        let wanted = Wanted {
+            server: name.clone(),
+            key_id: first.key_id().to_owned(),
+            valid_at: expired + 1,
+        };
+        let gathered = process.fed.keys().prefetch(&[wanted]).await;
+        let found = gathered.key(&name, first.key_id(), expired + 1);
+        assert_eq!(found, KeyLookup::Expired);
+    }
+    for server in [a, one, other] {
+        server.end().await;
+    }
+}
+
+/// A notary that gives these keys to whoever asks.
+fn attach_notary(town: &Town, notary: &ServerName, mut keys: Object) {
+    let until = START + 100 * DAY;
+    sign::sign_json(&mut keys, notary, &key(3)).unwrap();
+    let answer = json!({ "server_keys": [keys] }).to_string();
+    let own = server_keys::build(notary, &[&key(3)], &[], until).unwrap();
+    let own = canonical::to_canonical(&own).unwrap();
+    let router = Router::new()
+        .route("/_matrix/key/v2/server", get(async move || own.clone()))
+        .route("/_matrix/key/v2/query", post(async move || answer.clone()));
+    town.network.attach(notary, router);
 }

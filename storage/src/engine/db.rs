@@ -128,6 +128,18 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     out
 }
 
+/// A text as it stands for itself in a pattern of `LIKE … ESCAPE '!'`.
+pub(crate) fn literally(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if matches!(letter, '!' | '%' | '_') {
+            pattern.push('!');
+        }
+        pattern.push(letter);
+    }
+    pattern
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

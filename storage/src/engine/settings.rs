@@ -1,5 +1,6 @@
 //! Facts about this database, recorded once: whose it is.
 
+use crate::engine::db::literally;
 use crate::engine::sql::Columns as _;
 use crate::{Error, Result, Store};
 
@@ -24,6 +25,22 @@ impl Store {
         let row = self.row(query).await?;
         row.map(|row| row.get("value")).transpose()
     }
+
+    /// What is recorded under names that begin like this: what follows in each name, and what is recorded.
+    pub async fn settings_of(&self, beginning: &str) -> Result<Vec<(String, String)>> {
+        let query = self
+            .sql("SELECT name, value FROM meta WHERE name LIKE $1 ESCAPE '!' ORDER BY name LIMIT 1000")
+            .bind(format!("{}%", literally(beginning)));
+        let mut found = Vec::new();
+        for row in self.rows(query).await? {
+            let name: String = row.get("name")?;
+            // One database looks at upper and lower case, the other doesn't.
+            if let Some(rest) = name.strip_prefix(beginning) {
+                found.push((rest.to_owned(), row.get("value")?));
+            }
+        }
+        Ok(found)
+    }
 }
 
 #[cfg(test)]
@@ -44,6 +61,26 @@ mod tests {
             );
             let recorded = store.setting("server_name").await.unwrap();
             assert_eq!(recorded.as_deref(), Some("a.org"));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn settings_are_found_by_how_their_names_begin() {
+        each_database(|store| async move {
+            for (name, value) in [
+                ("key:a_b:2", "two"),
+                ("key:a_b:1", "one"),
+                ("key:axb:1", "other"),
+                ("KEY:a_b:3", "other"),
+                ("key:a_b", "other"),
+            ] {
+                store.claim_setting(name, value).await.unwrap();
+            }
+            let found = store.settings_of("key:a_b:").await.unwrap();
+            let found: Vec<_> = found.iter().map(|(a, b)| (&**a, &**b)).collect();
+            assert_eq!(found, [("1", "one"), ("2", "two")]);
+            assert_eq!(store.settings_of("none%").await.unwrap(), []);
         })
         .await;
     }

@@ -2,7 +2,8 @@
 
 use ruma::{OwnedServerName, ServerName};
 
-use crate::engine::sql::{Columns as _, rows};
+use crate::engine::db::Tx;
+use crate::engine::sql::{Columns as _, Query, rows};
 use crate::{Result, Store};
 
 /// A signing key that a server has, or has had.
@@ -50,21 +51,26 @@ rows! {
 }
 
 impl Store {
-    /// All keys of a server that we have seen, and when we last asked (ms; 0 is never).
+    /// All keys of a server that we have seen, and when we last asked (ms; 0 is never). That time is also the version of
+    /// what is stored: it is never the same twice.
     pub async fn server_keys(&self, server: &ServerName) -> Result<(Vec<StoredKey>, i64)> {
         let query = self
             .sql(
-                "SELECT k.key_id, k.public, k.valid_until, k.expired, COALESCE(r.fetched, 0) AS fetched \
-                 FROM server_key k LEFT JOIN server_key_response r ON r.server = k.server \
-                 WHERE k.server = $1 ORDER BY k.key_id LIMIT 200",
+                "SELECT k.key_id, k.public, k.valid_until, k.expired, r.fetched \
+                 FROM server_key_response r LEFT JOIN server_key k ON k.server = r.server \
+                 WHERE r.server = $1 ORDER BY k.key_id LIMIT 200",
             )
             .bind(server);
         let mut keys = Vec::new();
         let mut fetched = 0;
         for row in self.rows(query).await? {
             fetched = row.get("fetched")?;
+            // An answer need not have a key that we can use.
+            let Some(key_id) = row.get::<Option<String>>("key_id")? else {
+                continue;
+            };
             keys.push(StoredKey {
-                key_id: row.get("key_id")?,
+                key_id,
                 public: row.get("public")?,
                 valid_until: row.get("valid_until")?,
                 expired: row.get("expired")?,
@@ -98,12 +104,16 @@ impl Store {
 
     /// Stores an answer and the keys in it; `former` are the answers from before that are kept. Keys seen before
     /// and absent now are kept as they are: they may still be needed for old events.
+    ///
+    /// All of it only if what is stored is still what was `seen`: that of this time ([`Store::server_keys`]). `false`: somebody
+    /// else has stored an answer since, to be looked at first. `answer.fetched` must be later than `seen`.
     pub async fn store_server_keys(
         &self,
         answer: &KeyResponse,
         former: &[KeyResponse],
         keys: &[StoredKey],
-    ) -> Result<()> {
+        seen: i64,
+    ) -> Result<bool> {
         let former: Vec<_> = former
             .iter()
             .enumerate()
@@ -124,6 +134,12 @@ impl Store {
             })
             .collect();
         let mut tx = self.begin().await?;
+        // First of all, so that others who store for this server wait, and then see that it has changed.
+        let query = as_seen(&tx, answer, seen);
+        if tx.execute(query).await? == 0 {
+            tx.rollback().await;
+            return Ok(false);
+        }
         let query = tx
             .sql(
                 "INSERT INTO server_key (server, key_id, public, valid_until, expired) \
@@ -133,18 +149,6 @@ impl Store {
             )
             .bind(&answer.server)
             .rows(&rows);
-        tx.execute(query).await?;
-        let query = tx
-            .sql(
-                "INSERT INTO server_key_response (server, response, valid_until, fetched) \
-                 VALUES ($1, $2, $3, $4) ON CONFLICT (server) DO UPDATE SET \
-                 response = excluded.response, valid_until = excluded.valid_until, \
-                 fetched = excluded.fetched",
-            )
-            .bind(&answer.server)
-            .bind(&answer.response)
-            .bind(answer.valid_until)
-            .bind(answer.fetched);
         tx.execute(query).await?;
         let query = tx
             .sql("DELETE FROM server_key_former WHERE server = $1")
@@ -161,13 +165,14 @@ impl Store {
             tx.execute(query).await?;
         }
         tx.commit().await?;
-        Ok(())
+        Ok(true)
     }
 
-    /// The servers in rooms of ours whose keys end at or after `from` and before `to` (ms), as far as we know; those that
-    /// end first, first.
+    /// The servers in rooms that `ours` is in whose keys end at or after `from` and before `to` (ms), as far as we know;
+    /// those that end first, first.
     pub async fn servers_whose_keys_end(
         &self,
+        ours: &ServerName,
         from: i64,
         to: i64,
         limit: usize,
@@ -179,11 +184,14 @@ impl Store {
                  WHERE valid_until IS NOT NULL GROUP BY server) e \
                  JOIN server_name n ON n.name = e.server \
                  WHERE e.ends >= $1 AND e.ends < $2 AND EXISTS (\
-                 SELECT 1 FROM room_server r WHERE r.server = n.no AND r.joined > 0) \
-                 ORDER BY e.ends, n.name LIMIT $3",
+                 SELECT 1 FROM room_server r JOIN room_server o ON o.room = r.room AND o.joined > 0 \
+                 WHERE r.server = n.no AND r.joined > 0 \
+                 AND o.server = (SELECT u.no FROM server_name u WHERE u.name = $3)) \
+                 ORDER BY e.ends, n.name LIMIT $4",
             )
             .bind(from)
             .bind(to)
+            .bind(ours)
             .bind(limit);
         let rows = self.rows(query).await?;
         rows.iter().map(|row| row.get("name")).collect()
@@ -217,155 +225,29 @@ impl Store {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use ruma::server_name;
-
-    use super::*;
-    use crate::testing::each_database;
-
-    fn key(id: &str, valid_until: Option<i64>, expired: Option<i64>) -> StoredKey {
-        StoredKey {
-            key_id: id.to_owned(),
-            public: format!("public of {id}"),
-            valid_until,
-            expired,
-        }
+/// Makes the answer the newest one, if what is stored is what was seen.
+fn as_seen(tx: &Tx, answer: &KeyResponse, seen: i64) -> Query {
+    if seen == 0 {
+        let insert = tx.sql(
+            "INSERT INTO server_key_response (server, response, valid_until, fetched) \
+             VALUES ($1, $2, $3, $4) ON CONFLICT (server) DO NOTHING",
+        );
+        return insert
+            .bind(&answer.server)
+            .bind(&answer.response)
+            .bind(answer.valid_until)
+            .bind(answer.fetched);
     }
-
-    #[tokio::test]
-    async fn keys_are_replaced_and_old_ones_kept() {
-        each_database(async |store: Store| {
-            let server = server_name!("a.example:8448");
-            assert_eq!(store.server_keys(server).await.unwrap(), (vec![], 0));
-            assert_eq!(store.key_responses(server).await.unwrap(), []);
-            let mut answer = KeyResponse {
-                server: server.to_owned(),
-                response: r#"{"hostile":"\u0000 ' \" é"}"#.to_owned(),
-                valid_until: 50,
-                fetched: 10,
-            };
-            let keys = [
-                key("ed25519:1", Some(50), None),
-                key("ed25519:2", None, Some(5)),
-            ];
-            store.store_server_keys(&answer, &[], &keys).await.unwrap();
-            assert_eq!(
-                store.server_keys(server).await.unwrap(),
-                (keys.to_vec(), 10)
-            );
-            let first = answer.clone();
-            let responses = store.key_responses(server).await.unwrap();
-            assert_eq!(responses, std::slice::from_ref(&first));
-            answer.fetched = 20;
-            let newer = [
-                key("ed25519:1", None, Some(15)),
-                key("ed25519:3", Some(90), None),
-            ];
-            let former = [first.clone(), first.clone()];
-            let stored = store.store_server_keys(&answer, &former, &newer);
-            stored.await.unwrap();
-            let responses = store.key_responses(server).await.unwrap();
-            assert_eq!(responses, [answer.clone(), first.clone(), first.clone()]);
-            let stored = store.store_server_keys(&answer, &former[..1], &newer);
-            stored.await.unwrap();
-            let responses = store.key_responses(server).await.unwrap();
-            assert_eq!(responses, [answer.clone(), first]);
-            let all = vec![newer[0].clone(), keys[1].clone(), newer[1].clone()];
-            assert_eq!(store.server_keys(server).await.unwrap(), (all, 20));
-            assert_eq!(
-                store
-                    .server_keys(server_name!("b.example"))
-                    .await
-                    .unwrap()
-                    .0,
-                vec![]
-            );
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn servers_are_told_whose_keys_end() {
-        each_database(async |store: Store| {
-            for (server, ends, joined) in [
-                ("ended", [50, 99], 1_i64),
-                ("late", [150, 199], 1),
-                ("early", [50, 100], 2),
-                ("lasting", [120, 200], 1),
-                ("left", [50, 150], 0),
-            ] {
-                let answer = KeyResponse {
-                    server: server.try_into().unwrap(),
-                    response: "{}".to_owned(),
-                    valid_until: 500,
-                    fetched: 1,
-                };
-                let mut keys = vec![key("ed25519:o", None, Some(150))];
-                for ends in ends {
-                    keys.push(key(&format!("ed25519:{ends}"), Some(ends), None));
-                }
-                let stored = store.store_server_keys(&answer, &[], &keys);
-                stored.await.unwrap();
-                let no = store.server_nos(&[&answer.server]).await.unwrap()[0];
-                let query = store
-                    .sql("INSERT INTO room_server (room, server, joined) VALUES (1, $1, $2)")
-                    .bind(no)
-                    .bind(joined);
-                store.execute(query).await.unwrap();
-            }
-            let ending = async |limit| {
-                let servers = store.servers_whose_keys_end(100, 200, limit).await;
-                let servers = servers.unwrap();
-                servers.iter().map(ToString::to_string).collect::<Vec<_>>()
-            };
-            assert_eq!(ending(9).await, ["early", "late"]);
-            assert_eq!(ending(1).await, ["early"]);
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn keys_of_strangers_are_forgotten() {
-        each_database(async |store: Store| {
-            let store_keys = async |server: &str, fetched| {
-                let answer = KeyResponse {
-                    server: server.try_into().unwrap(),
-                    response: "{}".to_owned(),
-                    valid_until: 50,
-                    fetched,
-                };
-                let keys = [key("ed25519:1", Some(50), None)];
-                let former = std::slice::from_ref(&answer);
-                let stored = store.store_server_keys(&answer, former, &keys);
-                stored.await.unwrap();
-            };
-            for (server, fetched) in [("old", 1), ("a", 10), ("b", 11), ("c", 12), ("member", 2)] {
-                store_keys(server, fetched).await;
-            }
-            // One of them had a member in a room.
-            let no = store.server_nos(&[server_name!("member")]).await.unwrap()[0];
-            let query = store
-                .sql("INSERT INTO room_server (room, server, joined) VALUES (1, $1, 0)")
-                .bind(no);
-            store.execute(query).await.unwrap();
-
-            assert_eq!(store.forget_strangers_keys(2, 5).await.unwrap(), 2);
-            for (server, is_there) in [
-                ("old", false),
-                ("a", false),
-                ("b", true),
-                ("c", true),
-                ("member", true),
-            ] {
-                let server: OwnedServerName = server.try_into().unwrap();
-                let (keys, _) = store.server_keys(&server).await.unwrap();
-                assert_eq!(!keys.is_empty(), is_there, "{server}");
-                let responses = store.key_responses(&server).await.unwrap();
-                assert_eq!(responses.len(), if is_there { 2 } else { 0 }, "{server}");
-            }
-            assert_eq!(store.forget_strangers_keys(9, 20).await.unwrap(), 2);
-        })
-        .await;
-    }
+    tx.sql(
+        "UPDATE server_key_response SET response = $1, valid_until = $2, fetched = $3 \
+         WHERE server = $4 AND fetched = $5",
+    )
+    .bind(&answer.response)
+    .bind(answer.valid_until)
+    .bind(answer.fetched)
+    .bind(&answer.server)
+    .bind(seen)
 }
+
+#[cfg(test)]
+mod tests;

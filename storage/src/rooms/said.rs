@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ruma::UserId;
 
+use crate::engine::db::literally;
 use crate::engine::sql::Columns as _;
 use crate::{EventNo, Pos, Result, RoomNo, Store, StoredEvent};
 
@@ -56,15 +57,7 @@ impl Store {
 /// What a text of JSON is like that says of a user that they sent it.
 fn pattern(sender: &UserId) -> String {
     let text = serde_json::json!(sender).to_string();
-    let mut pattern = "%\"sender\":".to_owned();
-    for letter in text.chars() {
-        if ['!', '%', '_'].contains(&letter) {
-            pattern.push('!');
-        }
-        pattern.push(letter);
-    }
-    pattern.push('%');
-    pattern
+    format!("%\"sender\":{}%", literally(&text))
 }
 
 #[cfg(test)]
