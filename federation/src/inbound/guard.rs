@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rhizome_rooms::access;
-use rhizome_storage::{RoomHead, SnapshotNo, StoredEvent};
+use rhizome_storage::{Error, RoomHead, SnapshotNo, StoredEvent};
 use ruma::{EventId, RoomId, ServerName};
 
 use crate::{Federation, MatrixError, inbound::acl};
@@ -70,7 +70,7 @@ pub(super) async fn is_allowed(
     fed: &Federation,
     origin: &ServerName,
     head: &RoomHead,
-) -> Result<bool, MatrixError> {
+) -> Result<bool, Error> {
     let event = acl_in_force(fed, head.snapshot).await?;
     Ok(acl::allows(
         event.as_ref().map(|event| event.pdu.content()),
@@ -115,7 +115,7 @@ fn is_mangled(event: &StoredEvent) -> bool {
 async fn acl_in_force(
     fed: &Federation,
     mut at: Option<SnapshotNo>,
-) -> Result<Option<Arc<StoredEvent>>, MatrixError> {
+) -> Result<Option<Arc<StoredEvent>>, Error> {
     for _ in 0..MAX_MANGLED {
         let Some(snapshot) = at else { break };
         let event = fed

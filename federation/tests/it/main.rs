@@ -2,6 +2,7 @@
 //!
 //! - `transport`, `notaries`: real sockets and TLS on 127.0.0.1 with a throwaway CA.
 //! - `rooms`, `invites`, `doors`, `knocks`, `inbound…`, `inbox`: stories of rooms on several servers (`world`), on both databases.
+//! - `acl`: what a room's server ACL closes.
 //! - `mean`: a peer that signs properly and lies as a script says; `mean_…` and `gaps` are its scripts.
 //! - `policy`, `policy_inbound`: rooms with a policy server.
 //! - `to_device`: messages to devices, from there and to there.
@@ -17,6 +18,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod acl;
 mod budgets;
 mod contract;
 #[allow(dead_code, reason = "the benchmark uses the rest")]

@@ -16,6 +16,7 @@ use rhizome_storage::{Dialect, Error, InboxEvent, millis};
 use ruma::{OwnedEventId, RoomId, ServerName};
 
 use self::turns::{Lane, Turns};
+use super::guard;
 use crate::{
     Federation,
     fetch::gather::{self, Haste, Outcome},
@@ -172,6 +173,10 @@ async fn look_again(fed: &Federation, room_id: &RoomId) -> Result<(), Error> {
             let Some(pdu) = read_back(&event) else {
                 continue;
             };
+            // It goes in its own turn.
+            if !is_let_in(fed, &event).await? {
+                continue;
+            }
             // What fails here is found out at its next attempt.
             let is_whole = pdu.is_whole();
             if let Ok(Outcome::Decided(outcome)) = gather::look(fed, pdu).await {
@@ -200,6 +205,10 @@ async fn one(fed: &Federation, event: &InboxEvent, haste: Haste) -> Result<Done,
             return Ok(Done::NotNow(A_MOMENT));
         }
         tracing::info!(event = %event.event_id, room = %event.room_id, "not in the room: event dropped");
+        return give_up(fed, event).await;
+    }
+    if !is_let_in(fed, event).await? {
+        tracing::info!(event = %event.event_id, origin = %event.origin, "denied by the room's server ACL: event dropped");
         return give_up(fed, event).await;
     }
     let is_whole = pdu.is_whole();
@@ -232,6 +241,14 @@ async fn one(fed: &Federation, event: &InboxEvent, haste: Haste) -> Result<Done,
             tracing::info!(event = %event.event_id, %error, "dropped an event of the inbox");
             give_up(fed, event).await
         }
+    }
+}
+
+/// Whether the room's ACL lets in who gave us an event. When it came there may have been no room to ask: we were joining it.
+async fn is_let_in(fed: &Federation, event: &InboxEvent) -> Result<bool, Error> {
+    match fed.store().room(&event.room_id).await? {
+        Some(head) => guard::is_allowed(fed, &event.origin, &head).await,
+        None => Ok(true),
     }
 }
 
