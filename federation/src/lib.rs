@@ -32,6 +32,7 @@ mod policy;
 pub mod previews;
 pub mod query;
 pub mod sender;
+pub mod servers;
 pub mod spaces;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
