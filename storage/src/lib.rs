@@ -110,6 +110,7 @@ pub use facts::delay_id::DelayId;
 pub use facts::delayed::{
     DelayedChange, DelayedDue, DelayedEnd, DelayedEvent, DelayedStep, NewDelayed,
 };
+pub use facts::destination_order::DestinationOrder;
 pub use facts::device_list::DeviceList;
 pub use facts::entry::{Entry, EventRestored, LiveEvent, StateChanged};
 pub use facts::forgotten::Forgotten;
@@ -146,6 +147,7 @@ pub use federation::devices::{NewSharer, OutboundDevice};
 pub use federation::inbox::{InboxEvent, InboxLane};
 pub use federation::joins::SentJoin;
 pub use federation::keys::{KeyResponse, StoredKey};
+pub use federation::known_destinations::KnownDestination;
 pub use federation::outbound::Outbound;
 pub use keys::change::{CrossSigningChange, DeviceUpload};
 pub use keys::claim::KeyWanted;
