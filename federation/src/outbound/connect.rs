@@ -104,6 +104,11 @@ impl Connections {
         Ok(Response::from(response).map(Body::new))
     }
 
+    /// Forgets where a server was found.
+    pub(crate) fn look_again(&self, server: &ServerName) {
+        self.discovery.forget_all(server);
+    }
+
     /// The client of a destination, a new one when discovery's answer is another than before.
     fn client(&self, destination: &ServerName, route: &Arc<Route>) -> reqwest::Result<Client> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,7 +3,7 @@
 use rhizome_storage::Store;
 use ruma::ServerName;
 
-use super::Outbound;
+use super::{Outbound, Transport};
 use crate::{
     outbound::error::OutboundError,
     servers::{Closed, Direction},
@@ -14,6 +14,15 @@ impl Outbound {
     pub(crate) fn keep_to(&self, store: &Store) {
         // Once is enough: it is always the same.
         let _ = self.inner.store.set(store.clone());
+    }
+
+    /// Forgets where a server was found: who asks it next looks again.
+    pub(crate) fn look_again(&self, server: &ServerName) {
+        match &self.inner.transport {
+            Transport::Network(connections) => connections.look_again(server),
+            #[cfg(any(test, feature = "testing"))]
+            Transport::InProcess(..) => {}
+        }
     }
 
     /// Whether a server may be asked this. By its keys it is known who signed what comes by way of others, so one that is
