@@ -33,6 +33,7 @@ mod inbox;
 mod invites;
 mod knocks;
 mod large;
+mod lists;
 #[allow(dead_code, reason = "each attack takes what it needs of it")]
 mod mean;
 mod mean_answers;
