@@ -138,7 +138,7 @@ impl Connections {
 
 /// The URL of a target on a route. It says the certificate's name, and no port, as the targets have
 /// theirs; for an address, which needs no lookup, both.
-fn url(route: &Route, target: &str) -> Result<Url, OutboundError> {
+pub(super) fn url(route: &Route, target: &str) -> Result<Url, OutboundError> {
     let authority = match route.targets.first() {
         Some(Target::Address(address)) => address.to_string(),
         _ => route.certificate_name.clone(),

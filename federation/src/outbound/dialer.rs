@@ -16,7 +16,11 @@ use reqwest::{
     dns::{Addrs, Name, Resolve, Resolving},
     redirect::Policy,
 };
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use rustls::{
+    RootCertStore,
+    client::{Resumption, danger::ServerCertVerifier},
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
 
 use crate::{
     FederationConfig,
@@ -41,7 +45,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Such connections per destination.
 const MAX_IDLE: usize = 4;
 /// Addresses of one route that are tried.
-const MAX_ADDRESSES: usize = 8;
+pub(crate) const MAX_ADDRESSES: usize = 8;
 
 /// Which addresses may be connected to.
 #[derive(Debug, Clone, Default)]
@@ -55,15 +59,18 @@ pub struct Reach {
 /// What all connections to the outside share: name lookups, egress rules, TLS.
 pub(crate) struct Dialer {
     dns: Arc<Dns>,
+    roots: Arc<RootCertStore>,
     tls: rustls::ClientConfig,
     config: FederationConfig,
 }
 
 impl Dialer {
     pub(crate) fn new(config: &FederationConfig) -> Result<Self, ConfigError> {
+        let roots = Arc::new(roots(config)?);
         Ok(Self {
             dns: Arc::new(Dns::system()),
-            tls: tls_config(config)?,
+            tls: tls_config(roots.clone())?,
+            roots,
             config: config.clone(),
         })
     }
@@ -81,6 +88,7 @@ impl Dialer {
     pub(crate) fn with_exceptions(&self, ranges: &[IpNet]) -> Self {
         Self {
             dns: self.dns.clone(),
+            roots: self.roots.clone(),
             tls: self.tls.clone(),
             config: FederationConfig {
                 allowed_ranges: ranges.to_vec(),
@@ -93,6 +101,7 @@ impl Dialer {
     pub(crate) fn with_reach(&self, reach: &Reach) -> Self {
         Self {
             dns: self.dns.clone(),
+            roots: self.roots.clone(),
             tls: self.tls.clone(),
             config: FederationConfig {
                 allowed_ranges: reach.allowed.clone(),
@@ -110,6 +119,11 @@ impl Dialer {
         &self.config
     }
 
+    /// Whose certificates are trusted.
+    pub(crate) fn roots(&self) -> &Arc<RootCertStore> {
+        &self.roots
+    }
+
     /// A client whose URLs say which name the certificate must be valid for, while it connects to
     /// the route's targets. Only HTTP/1.1, since there the
     /// `Host` header is ours to choose. URLs must have passed [`Dialer::check`].
@@ -120,6 +134,22 @@ impl Dialer {
             .https_only(true)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(MAX_IDLE)
+            .build()
+    }
+
+    /// [`Dialer::client`], whose certificates this one judges. Each connection shows its certificate anew.
+    pub(crate) fn judged_client(
+        self: &Arc<Self>,
+        route: Arc<Route>,
+        judge: Arc<dyn ServerCertVerifier>,
+    ) -> reqwest::Result<Client> {
+        let mut tls = self.tls.clone();
+        tls.resumption = Resumption::disabled();
+        tls.dangerous().set_certificate_verifier(judge);
+        self.builder(Some(route), tls)
+            .http1_only()
+            .user_agent(USER_AGENT)
+            .https_only(true)
             .build()
     }
 
@@ -171,15 +201,20 @@ impl Dialer {
         }
     }
 
-    /// The addresses of all targets, in their order, as far as the egress rules allow them.
-    async fn addresses(&self, targets: &[Target]) -> Result<Vec<SocketAddr>, Reason> {
-        let found = join_all(targets.iter().map(async |target| match target {
+    /// The addresses of a target.
+    pub(crate) async fn look_up(&self, target: &Target) -> Result<Vec<SocketAddr>, Reason> {
+        match target {
             Target::Address(address) => Ok(vec![*address]),
             Target::Host(host, port) => match self.dns.addresses(host).await {
                 Ok(ips) => Ok(ips.into_iter().map(|ip| (ip, *port).into()).collect()),
                 Err(why) => Err(format!("{host}: {why}")),
             },
-        }));
+        }
+    }
+
+    /// The addresses of all targets, in their order, as far as the egress rules allow them.
+    async fn addresses(&self, targets: &[Target]) -> Result<Vec<SocketAddr>, Reason> {
+        let found = join_all(targets.iter().map(|target| self.look_up(target)));
         let mut allowed: Vec<SocketAddr> = Vec::new();
         let mut reason = "the name has no address".to_owned();
         for found in found.await {
@@ -204,7 +239,7 @@ impl Dialer {
     }
 }
 
-fn denied(ip: IpAddr) -> Reason {
+pub(crate) fn denied(ip: IpAddr) -> Reason {
     format!("{ip} is in a range that federation may not connect to")
 }
 
@@ -232,10 +267,9 @@ impl Resolve for Guide {
     }
 }
 
-/// TLS with the platform's roots and the configured ones, offering HTTP/1.1 alone: its `Host`
-/// header can say what discovery wants, whatever the address and port.
-fn tls_config(config: &FederationConfig) -> Result<rustls::ClientConfig, ConfigError> {
-    let mut roots = rustls::RootCertStore::empty();
+/// The platform's roots and the configured ones.
+fn roots(config: &FederationConfig) -> Result<RootCertStore, ConfigError> {
+    let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     for error in native.errors {
         tracing::warn!(%error, "some of the system's CA certificates can't be read");
@@ -259,6 +293,12 @@ fn tls_config(config: &FederationConfig) -> Result<rustls::ClientConfig, ConfigE
     if roots.is_empty() {
         tracing::warn!("no CA certificate is trusted: no other server can be reached");
     }
+    Ok(roots)
+}
+
+/// TLS with these roots, offering HTTP/1.1 alone: its `Host` header can say what discovery wants, whatever the address and
+/// port.
+fn tls_config(roots: Arc<RootCertStore>) -> Result<rustls::ClientConfig, ConfigError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

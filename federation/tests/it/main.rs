@@ -18,6 +18,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod budgets;
+mod check;
 mod contract;
 #[allow(dead_code, reason = "the benchmark uses the rest")]
 mod crowd;
