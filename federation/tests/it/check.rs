@@ -24,7 +24,9 @@ async fn check(
         clock: &Clock::system(),
     };
     let mut told = Vec::new();
-    let found = check.run(&mut |finding| told.push(finding.clone())).await;
+    let found = check
+        .run(&mut |finding: &Finding| told.push(finding.clone()))
+        .await;
     let found = found.unwrap();
     assert_eq!(found, told, "each is told as it is found");
     found
