@@ -110,8 +110,8 @@ pub use facts::delay_id::DelayId;
 pub use facts::delayed::{
     DelayedChange, DelayedDue, DelayedEnd, DelayedEvent, DelayedStep, NewDelayed,
 };
-pub use facts::destination_order::DestinationOrder;
 pub use facts::device_list::DeviceList;
+pub use facts::directive::Directive;
 pub use facts::entry::{Entry, EventRestored, LiveEvent, StateChanged};
 pub use facts::forgotten::Forgotten;
 pub use facts::inbound_answer::InboundAnswer;

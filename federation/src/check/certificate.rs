@@ -47,7 +47,7 @@ fn element(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
         let (length, input) = input.split_at_checked(bytes)?;
         let length = length
             .iter()
-            .fold(0, |length, byte| (length << 8) | usize::from(*byte));
+            .fold(0_usize, |length, byte| (length << 8) | usize::from(*byte));
         (length, input)
     };
     let (content, rest) = input.split_at_checked(length)?;

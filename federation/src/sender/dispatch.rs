@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use rhizome_protocol::Membership;
 use rhizome_storage::{
-    DestinationOrder, EntryKind, Error, Failure, Lease, LiveEvent, LogWork, Logged, Pos, Store,
+    Directive, EntryKind, Error, Failure, Lease, LiveEvent, LogWork, Logged, Pos, Store,
     StoredEvent, Stretch, UserNo,
 };
 use ruma::OwnedServerName;
@@ -65,10 +65,10 @@ async fn has_come(store: &Store, event: &StoredEvent, after: Pos) -> Result<bool
 }
 
 /// Does what an operator wants about a destination. In the database it is done.
-fn obey(fed: &Federation, order: &Logged<DestinationOrder>) {
-    let DestinationOrder { server, forgets } = &order.fact;
+fn obey(fed: &Federation, directive: &Logged<Directive>) {
+    let Directive { server, forgets } = &directive.fact;
     if *forgets {
-        fed.sender().let_go(server, order.pos);
+        fed.sender().let_go(server, directive.pos);
     } else {
         fed.outbound().look_again(server);
         fed.keys().try_again(server);
@@ -123,7 +123,7 @@ async fn look_at(fed: &Federation, stretch: &Stretch) -> Result<(), Error> {
                 }
             }
             EntryKind::ToDeviceOut(out) => tell(&out.server, Beside::TO_DEVICE),
-            EntryKind::DestinationOrder(order) => obey(fed, order),
+            EntryKind::Directive(directive) => obey(fed, directive),
             _ => {}
         }
     }

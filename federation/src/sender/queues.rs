@@ -1,8 +1,8 @@
 //! What the sender's parts share: who has work to do, and what.
 
 mod beside;
+mod directives;
 mod ephemeral;
-mod orders;
 mod turns;
 
 use std::{

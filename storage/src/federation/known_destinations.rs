@@ -4,7 +4,7 @@ use ruma::{OwnedServerName, ServerName};
 
 use super::destinations::{DestinationState, state};
 use crate::engine::sql::{Columns as _, ReadRow, rows};
-use crate::{CommitError, DestinationOrder, Pos, Result, Store};
+use crate::{CommitError, Directive, Pos, Result, Store};
 
 /// What is known of a server that we send to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,20 +125,20 @@ impl Store {
 
     /// A server is tried again at once, by whichever process sends.
     pub async fn retry_destination(&self, server: &ServerName) -> Result<(), CommitError> {
-        self.order(server, false).await
+        self.direct(server, false).await
     }
 
     /// What waits for a server up to now is let go: events, messages to devices and what else it would have been told.
     pub async fn forget_destination(&self, server: &ServerName) -> Result<(), CommitError> {
-        self.order(server, true).await
+        self.direct(server, true).await
     }
 
-    async fn order(&self, server: &ServerName, forgets: bool) -> Result<(), CommitError> {
-        let order = DestinationOrder {
+    async fn direct(&self, server: &ServerName, forgets: bool) -> Result<(), CommitError> {
+        let directive = Directive {
             server: server.to_owned(),
             forgets,
         };
-        self.commit(vec![order.into()].into()).await.map(drop)
+        self.commit(vec![directive.into()].into()).await.map(drop)
     }
 }
 
@@ -208,7 +208,7 @@ mod tests {
             };
             assert_eq!(page(true, None, 9).await, [a.clone(), c.clone()]);
             assert_eq!(page(false, None, 2).await, [a.clone(), b.clone()]);
-            assert_eq!(page(false, Some(&b), 2).await, std::slice::from_ref(&c));
+            assert_eq!(page(false, Some(&*b), 2).await, std::slice::from_ref(&c));
             let known = store.known_destination(&c).await.unwrap().unwrap();
             assert_eq!(known.state, failing(2));
             assert_eq!(known.failure, why);

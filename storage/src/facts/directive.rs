@@ -10,7 +10,7 @@ use crate::{Result, Store};
 
 table! {
     /// The operator wants a server to be tried again at once, or what waits for it to be let go.
-    pub struct DestinationOrder in destination_order {
+    pub struct Directive in directive {
         key {
             /// Which server.
             server: OwnedServerName = server,
@@ -20,12 +20,12 @@ table! {
     }
 }
 
-impl Kind for DestinationOrder {
+impl Kind for Directive {
     type Basis = ();
 
     fn write(facts: &[(i64, &Self)], (): &(), statements: &mut Statements) -> Result<()> {
         let rows: Vec<_> = (facts.iter())
-            .map(|(pos, order)| Self::row(*pos, order))
+            .map(|(pos, directive)| Self::row(*pos, directive))
             .collect();
         statements.after(
             "UPDATE destination_state SET retry_at = 0 WHERE server IN \
@@ -49,7 +49,7 @@ impl Kind for DestinationOrder {
     }
 }
 
-impl LoggedKind for DestinationOrder {
+impl LoggedKind for Directive {
     type Entry = Self;
     const TELLS: bool = true;
 
