@@ -1,4 +1,4 @@
-//! What an operator wants done about a server that we send to. It is done in the commit; the rows only tell the process that
+//! What an operator wants done about a server that we send to. It is so with the commit; the rows only tell the process that
 //! sends, which has it in memory as well.
 
 use ruma::OwnedServerName;
@@ -38,11 +38,6 @@ impl Kind for Directive {
              ON CONFLICT (server) DO UPDATE SET sent_pos = CASE \
              WHEN excluded.sent_pos > destination_state.sent_pos THEN excluded.sent_pos \
              ELSE destination_state.sent_pos END",
-            &rows,
-        )?;
-        statements.after(
-            "DELETE FROM to_device_out WHERE pos IN (SELECT o.pos FROM ROWS($1) AS x \
-             JOIN to_device_out o ON o.server = x.server AND o.pos < x.pos + $2 WHERE x.forgets = 1)",
             &rows,
         )?;
         Self::put(facts, statements)

@@ -125,20 +125,26 @@ impl Store {
 
     /// A server is tried again at once, by whichever process sends.
     pub async fn retry_destination(&self, server: &ServerName) -> Result<(), CommitError> {
-        self.direct(server, false).await
+        self.direct(server, false).await.map(drop)
     }
 
     /// What waits for a server up to now is let go: events, messages to devices and what else it would have been told.
     pub async fn forget_destination(&self, server: &ServerName) -> Result<(), CommitError> {
-        self.direct(server, true).await
+        let upto = self.direct(server, true).await?;
+        // Nobody sends these any more; if this doesn't come to pass, they go by their age.
+        self.forget_to_device_out(&[(server.to_owned(), upto)])
+            .await?;
+        Ok(())
     }
 
-    async fn direct(&self, server: &ServerName, forgets: bool) -> Result<(), CommitError> {
+    /// Gives the position of the directive.
+    async fn direct(&self, server: &ServerName, forgets: bool) -> Result<Pos, CommitError> {
         let directive = Directive {
             server: server.to_owned(),
             forgets,
         };
-        self.commit(vec![directive.into()].into()).await.map(drop)
+        let committed = self.commit(vec![directive.into()].into()).await?;
+        Ok(committed.last)
     }
 }
 
