@@ -8,6 +8,8 @@ use thiserror::Error;
 
 use rhizome_edge::limits::Rate;
 
+use crate::servers::ServerRules;
+
 /// Settings of federation.
 #[derive(Debug, Clone)]
 pub struct FederationConfig {
@@ -16,6 +18,8 @@ pub struct FederationConfig {
     pub extra_ca_pem: Vec<String>,
     /// Whether this server talks to others at all: if not, nothing is kept for them either.
     pub enabled: bool,
+    /// Which of them it talks to.
+    pub servers: ServerRules,
     /// How often each server may invite users of ours; `None`: as often as it likes.
     pub invites: Option<Rate>,
     /// Ranges that may be connected to although [`FederationConfig::denied_ranges`] contains them.
@@ -115,6 +119,7 @@ impl Default for FederationConfig {
         Self {
             extra_ca_pem: Vec::new(),
             enabled: true,
+            servers: ServerRules::default(),
             invites: Some(Rate {
                 per_second: 1.0,
                 burst: 100,

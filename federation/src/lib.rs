@@ -11,11 +11,13 @@
 //!   it is, `budgets` how much it may ask; `inbound` answers.
 //! - [`media`]: files, asked of others and given to them.
 //! - [`previews`]: of links, for clients.
+//! - [`check`]: the way to a server, a step at a time, for operators; [`servers`]: which servers are spoken with.
 //! - [`keys`] knows other servers' keys and publishes ours.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod budgets;
+pub mod check;
 mod config;
 pub mod devices;
 pub mod fetch;
@@ -32,6 +34,7 @@ mod policy;
 pub mod previews;
 pub mod query;
 pub mod sender;
+pub mod servers;
 pub mod spaces;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -6,6 +6,7 @@ mod approval;
 mod block;
 mod config;
 mod database;
+mod federation;
 mod keys;
 pub(crate) mod logging;
 mod media;
@@ -68,6 +69,9 @@ enum Command {
     Unblock(block::UnblockCommand),
     /// List what is kept out
     Blocks,
+    /// See which servers can't be reached, why, and do something about it, also while the server runs
+    #[command(subcommand)]
+    Federation(federation::FederationCommand),
     /// Look at what the server does that takes its time
     #[command(subcommand)]
     Task(task::TaskCommand),
@@ -189,6 +193,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Block(command) => block::block(&load()?, command),
         Command::Unblock(command) => block::unblock(&load()?, &command),
         Command::Blocks => block::blocks(&load()?),
+        Command::Federation(command) => federation::federation(&load()?, command),
         Command::Task(command) => task::task(&load()?, command),
         Command::Room(RoomCommand::Inspect(args)) => room::inspect(&load()?, args),
         Command::Room(RoomCommand::Policies(args)) => room::policies(&load()?, &args),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use rhizome_federation::MAX_OLD_KEYS;
 use rhizome_federation::keys::public_key;
+use rhizome_federation::servers;
 use rhizome_federation::xmatrix::is_key_id;
 use ruma::{OwnedServerName, server_name};
 use serde::Deserialize;
@@ -18,6 +19,14 @@ use super::units::{Span, de_server_names};
 pub struct Federation {
     /// Whether we talk to other servers at all.
     pub enabled: bool,
+    /// Patterns of the names of servers that are spoken with, if there are any: no others are.
+    pub allowed_servers: Vec<String>,
+    /// Patterns of the names of servers that aren't.
+    pub denied_servers: Vec<String>,
+    /// The same for what they ask and send alone.
+    pub inbound: ServerLists,
+    /// The same for what we ask and send alone.
+    pub outbound: ServerLists,
     /// PEM files with certificate authorities trusted beside the system's.
     pub extra_ca_certificates: Vec<PathBuf>,
     /// Address ranges that we never connect to (private ones, unless set).
@@ -37,6 +46,16 @@ pub struct Federation {
     pub retry_max: Span,
     /// Whether other servers are told what people here call their devices.
     pub tell_device_names: bool,
+}
+
+/// Which servers are spoken with in one direction, within what holds for both.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerLists {
+    /// Patterns of names, if there are any: no others are.
+    pub allowed_servers: Vec<String>,
+    /// Patterns of names of those that aren't.
+    pub denied_servers: Vec<String>,
 }
 
 /// A key that this server signed with in the past.
@@ -96,6 +115,10 @@ impl Default for Federation {
     fn default() -> Self {
         Self {
             enabled: true,
+            allowed_servers: Vec::new(),
+            denied_servers: Vec::new(),
+            inbound: ServerLists::default(),
+            outbound: ServerLists::default(),
             extra_ca_certificates: Vec::new(),
             denied_ranges: rhizome_federation::non_public_ranges(),
             allowed_ranges: Vec::new(),
@@ -121,6 +144,7 @@ impl Federation {
             }
         }
         self.check_old_keys(problems);
+        self.check_servers(problems);
         for (key, span) in [
             ("request_timeout", self.request_timeout),
             ("retry_min", self.retry_min),
@@ -131,6 +155,40 @@ impl Federation {
                     format!("federation.{key}"),
                     "this span of time is empty",
                     "remove the line, or set federation.enabled = false to talk to no other server",
+                );
+            }
+        }
+    }
+
+    fn check_servers(&self, problems: &mut Problems) {
+        let Self {
+            inbound, outbound, ..
+        } = self;
+        for (list, patterns) in [
+            ("allowed_servers", &self.allowed_servers),
+            ("denied_servers", &self.denied_servers),
+            ("inbound.allowed_servers", &inbound.allowed_servers),
+            ("inbound.denied_servers", &inbound.denied_servers),
+            ("outbound.allowed_servers", &outbound.allowed_servers),
+            ("outbound.denied_servers", &outbound.denied_servers),
+        ] {
+            let list = format!("federation.{list}");
+            for (index, pattern) in patterns.iter().enumerate() {
+                if let Some((what, remedy)) = servers::fault(pattern) {
+                    let what = format!("`{pattern}`: {what}");
+                    problems.add(format!("{list}.{index}"), what, remedy);
+                }
+            }
+            let wild = patterns.iter().filter(|one| servers::is_wild(one)).count();
+            if patterns.len() > servers::MAX_PATTERNS || wild > servers::MAX_WILD {
+                problems.add(
+                    list,
+                    format!(
+                        "there are more than {} names, or {} with * or ?",
+                        servers::MAX_PATTERNS,
+                        servers::MAX_WILD
+                    ),
+                    "write fewer, wider patterns: \"*.example.org\" for all of a domain",
                 );
             }
         }

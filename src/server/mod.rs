@@ -36,7 +36,7 @@ use crate::http::{Routers, Serving};
 use crate::tasks::Tasks;
 use crate::tls::{self, Certificate};
 
-pub(crate) use settings::{decoders, media as media_config};
+pub(crate) use settings::{decoders, federation as federation_config, media as media_config};
 
 /// How often a database file is asked what the operator's commands have written into it.
 const OUTSIDE_INTERVAL: Duration = Duration::from_secs(1);

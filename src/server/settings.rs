@@ -5,15 +5,19 @@ use std::path::Path;
 use anyhow::Context as _;
 use rhizome_client_api::config as client_api;
 use rhizome_decoder::Decoders;
-use rhizome_federation::{FederationConfig, OldVerifyKey, previews::PreviewConfig};
+use rhizome_federation::{
+    FederationConfig, OldVerifyKey,
+    previews::PreviewConfig,
+    servers::{ServerLists, ServerRules},
+};
 use rhizome_media::{
     MediaConfig, Place, RemoteConfig, S3Config, ScannerConfig, SealKey, StillConfig, StoreConfig,
 };
 
 use super::{rates, registration};
 use crate::config::{
-    Config, EncryptionByDefault, Entrance, LOCAL, MediaStore, Rate, RoomPolicy, Scanner, Secret,
-    StoreKind, Turn, UnauthenticatedDownloads, VisibleUsers, Welcome, WellKnown,
+    Config, EncryptionByDefault, Entrance, Federation, LOCAL, MediaStore, Rate, RoomPolicy,
+    Scanner, Secret, StoreKind, Turn, UnauthenticatedDownloads, VisibleUsers, Welcome, WellKnown,
 };
 
 /// The largest body that another server may send: a transaction can reach about 10 MiB.
@@ -334,6 +338,7 @@ pub(crate) fn federation(
             .map_or(LARGEST, |most| most.min(LARGEST)),
         extra_ca_pem,
         enabled: from.enabled,
+        servers: servers(from),
         invites: Some(rate(config.rate_limits.federation_invite))
             .filter(|_| config.rate_limits.enabled),
         allowed_ranges,
@@ -352,4 +357,14 @@ pub(crate) fn federation(
         software_version: env!("CARGO_PKG_VERSION").to_owned(),
         ..FederationConfig::default()
     })
+}
+
+/// Which other servers are spoken with.
+fn servers(from: &Federation) -> ServerRules {
+    let (inbound, outbound) = (&from.inbound, &from.outbound);
+    ServerRules {
+        both: ServerLists::new(&from.allowed_servers, &from.denied_servers),
+        inbound: ServerLists::new(&inbound.allowed_servers, &inbound.denied_servers),
+        outbound: ServerLists::new(&outbound.allowed_servers, &outbound.denied_servers),
+    }
 }

@@ -111,6 +111,7 @@ pub use facts::delayed::{
     DelayedChange, DelayedDue, DelayedEnd, DelayedEvent, DelayedStep, NewDelayed,
 };
 pub use facts::device_list::DeviceList;
+pub use facts::directive::Directive;
 pub use facts::entry::{Entry, EventRestored, LiveEvent, StateChanged};
 pub use facts::forgotten::Forgotten;
 pub use facts::inbound_answer::InboundAnswer;
@@ -146,6 +147,7 @@ pub use federation::devices::{NewSharer, OutboundDevice};
 pub use federation::inbox::{InboxEvent, InboxLane};
 pub use federation::joins::SentJoin;
 pub use federation::keys::{KeyResponse, StoredKey};
+pub use federation::known_destinations::KnownDestination;
 pub use federation::outbound::Outbound;
 pub use keys::change::{CrossSigningChange, DeviceUpload};
 pub use keys::claim::KeyWanted;

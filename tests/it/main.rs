@@ -7,6 +7,7 @@
 mod away;
 mod bench;
 mod cli;
+mod cli_federation;
 mod cli_keys;
 mod cli_registration;
 mod database;

@@ -340,6 +340,11 @@ impl KeyRing {
         age < 0 || age >= millis(ASK_AGAIN)
     }
 
+    /// A server that failed may be asked again.
+    pub(crate) fn try_again(&self, server: &ServerName) {
+        lock(&self.inner.state).failing.remove(server);
+    }
+
     fn note_outcome(&self, server: &ServerName, well: bool) {
         let now = self.inner.store.clock().monotonic();
         let mut state = lock(&self.inner.state);

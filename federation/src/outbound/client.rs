@@ -34,6 +34,7 @@ use crate::{
         error::{OutboundError, cause},
         refusal,
     },
+    servers::ServerRules,
     xmatrix::Signed,
 };
 
@@ -50,6 +51,8 @@ struct Inner {
     timeout: Duration,
     transport: Transport,
     budgets: Budgets,
+    /// Whom the configuration lets us ask.
+    servers: ServerRules,
     /// Says whom the operator keeps out.
     store: OnceLock<Store>,
 }
@@ -116,6 +119,7 @@ impl Outbound {
             timeout: config.request_timeout,
             transport,
             budgets: Budgets::default(),
+            servers: config.servers.clone(),
             store: OnceLock::new(),
         };
         Self {
@@ -338,10 +342,7 @@ impl Outbound {
                 "a server doesn't ask itself".to_owned(),
             ));
         }
-        // By its keys it is known who signed what comes by way of others.
-        if !request.uri().path().starts_with("/_matrix/key/v2/server") {
-            self.require_open(destination).await?;
-        }
+        self.require_open(destination, request.uri().path()).await?;
         let response = self.transport(destination, request).await?;
         let status = response.status();
         if status.is_client_error() || status.is_server_error() {

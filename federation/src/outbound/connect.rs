@@ -124,6 +124,13 @@ impl Connections {
         answer
     }
 
+    /// Forgets where a server was found, and which of its places were of no use.
+    pub(crate) fn look_again(&self, server: &ServerName) {
+        self.discovery.forget_all(server);
+        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        ways.remove(server);
+    }
+
     /// Sends a request to the places of a route, until somebody is there.
     async fn along(
         &self,
@@ -266,7 +273,7 @@ async fn ask(client: &Client, asked: &Asked, has_another: bool) -> Outcome {
 
 /// The URL of a target on a route. It says the certificate's name, and of ports the one that the route's name says; that of
 /// the place holds where it says none. For an address, which needs no lookup, both.
-fn url(route: &Route, target: &str) -> Result<Url, OutboundError> {
+pub(super) fn url(route: &Route, target: &str) -> Result<Url, OutboundError> {
     let authority = match route.targets.first() {
         Some(Target::Address(address)) => address.to_string(),
         _ if route.says_one_name() => route.host_header.clone(),
@@ -284,7 +291,7 @@ fn url(route: &Route, target: &str) -> Result<Url, OutboundError> {
 
 /// What can be spoken on a route: HTTP/2 has no `Host` but what the URL says, which leaves out port 443, and says another
 /// one for an address whose name has none.
-fn speaks(url: &Url, route: &Route) -> Speaks {
+pub(super) fn speaks(url: &Url, route: &Route) -> Speaks {
     let host = url.host_str().unwrap_or_default();
     let says_host = match url.port() {
         Some(port) => route.host_header == format!("{host}:{port}"),

@@ -16,7 +16,11 @@ use reqwest::{
     dns::{Addrs, Name, Resolve, Resolving},
     redirect::Policy,
 };
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use rustls::{
+    RootCertStore,
+    client::{Resumption, danger::ServerCertVerifier},
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
 
 use crate::{
     FederationConfig,
@@ -42,7 +46,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Such connections per destination.
 const MAX_IDLE: usize = 4;
 /// Addresses of one route that are tried, those of several targets in equal parts.
-const MAX_ADDRESSES: usize = 8;
+pub(crate) const MAX_ADDRESSES: usize = 8;
 /// How long an HTTP/2 connection with requests under way may be silent, and then has to answer a ping: one that has died
 /// without a word would else take all requests with it.
 const PING_AFTER: Duration = Duration::from_secs(20);
@@ -63,15 +67,18 @@ pub struct Reach {
 /// What all connections to the outside share: name lookups, egress rules, TLS.
 pub(crate) struct Dialer {
     dns: Arc<Dns>,
+    roots: Arc<RootCertStore>,
     tls: rustls::ClientConfig,
     config: FederationConfig,
 }
 
 impl Dialer {
     pub(crate) fn new(config: &FederationConfig) -> Result<Self, ConfigError> {
+        let roots = Arc::new(roots(config)?);
         Ok(Self {
             dns: Arc::new(Dns::system()),
-            tls: tls_config(config)?,
+            tls: tls_config(roots.clone())?,
+            roots,
             config: config.clone(),
         })
     }
@@ -89,6 +96,7 @@ impl Dialer {
     pub(crate) fn with_exceptions(&self, ranges: &[IpNet]) -> Self {
         Self {
             dns: self.dns.clone(),
+            roots: self.roots.clone(),
             tls: self.tls.clone(),
             config: FederationConfig {
                 allowed_ranges: ranges.to_vec(),
@@ -101,6 +109,7 @@ impl Dialer {
     pub(crate) fn with_reach(&self, reach: &Reach) -> Self {
         Self {
             dns: self.dns.clone(),
+            roots: self.roots.clone(),
             tls: self.tls.clone(),
             config: FederationConfig {
                 allowed_ranges: reach.allowed.clone(),
@@ -118,6 +127,11 @@ impl Dialer {
         &self.config
     }
 
+    /// Whose certificates are trusted.
+    pub(crate) fn roots(&self) -> &Arc<RootCertStore> {
+        &self.roots
+    }
+
     /// A client that connects to this address alone, while its URLs say which name the certificate must be valid for. They
     /// must have passed [`Dialer::check`]. Of HTTP it speaks what the other side likes best, or version 1.1 alone, where
     /// the `Host` header is ours to choose.
@@ -126,7 +140,28 @@ impl Dialer {
         at: SocketAddr,
         speaks: Speaks,
     ) -> reqwest::Result<Client> {
+        self.client_with(at, speaks, self.tls.clone())
+    }
+
+    /// [`Dialer::client`], whose certificates this one judges. Each connection shows its certificate anew.
+    pub(crate) fn judged_client(
+        self: &Arc<Self>,
+        at: SocketAddr,
+        speaks: Speaks,
+        judge: Arc<dyn ServerCertVerifier>,
+    ) -> reqwest::Result<Client> {
         let mut tls = self.tls.clone();
+        tls.resumption = Resumption::disabled();
+        tls.dangerous().set_certificate_verifier(judge);
+        self.client_with(at, speaks, tls)
+    }
+
+    fn client_with(
+        self: &Arc<Self>,
+        at: SocketAddr,
+        speaks: Speaks,
+        mut tls: rustls::ClientConfig,
+    ) -> reqwest::Result<Client> {
         if speaks == Speaks::Newest {
             tls.alpn_protocols = newest();
         }
@@ -195,16 +230,21 @@ impl Dialer {
         }
     }
 
-    /// The places of all targets, in their order, as far as the egress rules allow them. Where a name has addresses of
-    /// both families, these take turns.
-    pub(crate) async fn places(&self, targets: &[Target]) -> Result<Vec<Place>, Reason> {
-        let found = join_all(targets.iter().map(async |target| match target {
+    /// The addresses of a target.
+    pub(crate) async fn look_up(&self, target: &Target) -> Result<Vec<SocketAddr>, Reason> {
+        match target {
             Target::Address(address) => Ok(vec![*address]),
             Target::Host(host, port) => match self.dns.addresses(host).await {
                 Ok(ips) => Ok(ips.into_iter().map(|ip| (ip, *port).into()).collect()),
                 Err(why) => Err(format!("{host}: {why}")),
             },
-        }));
+        }
+    }
+
+    /// The places of all targets, in their order, as far as the egress rules allow them. Where a name has addresses of
+    /// both families, these take turns.
+    pub(crate) async fn places(&self, targets: &[Target]) -> Result<Vec<Place>, Reason> {
+        let found = join_all(targets.iter().map(|target| self.look_up(target)));
         let most = MAX_ADDRESSES.div_ceil(targets.len().max(1));
         let mut places: Vec<Place> = Vec::new();
         let mut reason = "the name has no address".to_owned();
@@ -247,7 +287,7 @@ fn newest() -> Vec<Vec<u8>> {
     vec![b"h2".to_vec(), b"http/1.1".to_vec()]
 }
 
-fn denied(ip: IpAddr) -> Reason {
+pub(crate) fn denied(ip: IpAddr) -> Reason {
     format!("{ip} is in a range that federation may not connect to")
 }
 
@@ -280,9 +320,9 @@ impl Resolve for Guide {
     }
 }
 
-/// TLS with the platform's roots and the configured ones, offering HTTP/1.1 alone where nothing else is said.
-fn tls_config(config: &FederationConfig) -> Result<rustls::ClientConfig, ConfigError> {
-    let mut roots = rustls::RootCertStore::empty();
+/// The platform's roots and the configured ones.
+fn roots(config: &FederationConfig) -> Result<RootCertStore, ConfigError> {
+    let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     for error in native.errors {
         tracing::warn!(%error, "some of the system's CA certificates can't be read");
@@ -306,6 +346,11 @@ fn tls_config(config: &FederationConfig) -> Result<rustls::ClientConfig, ConfigE
     if roots.is_empty() {
         tracing::warn!("no CA certificate is trusted: no other server can be reached");
     }
+    Ok(roots)
+}
+
+/// TLS with these roots, offering HTTP/1.1 alone where nothing else is said.
+fn tls_config(roots: Arc<RootCertStore>) -> Result<rustls::ClientConfig, ConfigError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -3,12 +3,14 @@
 pub(crate) mod answer;
 mod client;
 mod connect;
+pub(crate) mod date;
 mod dialer;
 mod discovery;
 mod dns;
 mod encode;
 mod error;
 mod places;
+pub(crate) mod probe;
 mod race;
 pub(crate) mod refusal;
 pub(crate) mod web;
@@ -16,6 +18,7 @@ mod wellknown;
 
 pub use client::{Limits, Outbound};
 pub use dialer::Reach;
+pub(crate) use discovery::{Route, Srv, Target, WellKnown};
 pub(crate) use encode::canonical_body;
 pub use error::OutboundError;
 pub(crate) use error::cause;

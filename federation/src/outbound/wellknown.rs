@@ -8,10 +8,11 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use crate::outbound::{
+    date::http_date,
     dialer::Dialer,
     discovery::{Lookup, Srv, WellKnown, max_age},
     dns::Reason,
-    web::{self, Schemes, Visit, Web},
+    web::{self, Schemes, Visit, Web, WebError},
 };
 
 /// The bounds of the question.
@@ -34,16 +35,19 @@ impl NetworkLookup {
         Self { dialer, web }
     }
 
-    async fn fetch(&self, host: &str) -> Result<WellKnown, Reason> {
+    /// `GET https://<host>/.well-known/matrix/server`.
+    ///
+    /// # Errors
+    /// See [`WebError`]; [`WebError::Answer`] for an answer that delegates to nobody.
+    pub(crate) async fn fetch(&self, host: &str) -> Result<WellKnown, WebError> {
         let url = Url::parse(&format!("https://{host}/.well-known/matrix/server"))
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| WebError::Refused(error.to_string()))?;
         let accept = HeaderValue::from_static("application/json");
         let headers = HeaderMap::from_iter([(header::ACCEPT, accept)]);
-        let found = self.web.get(url, &headers, &VISIT).await;
-        let found = found.map_err(|error| error.to_string())?;
+        let found = self.web.get(url, &headers, &VISIT).await?;
         let age = caching(&found.headers);
-        let body = found.body.whole().await;
-        parse(&body.map_err(|error| error.to_string())?, age)
+        let body = found.body.whole().await?;
+        parse(&body, age).map_err(WebError::Answer)
     }
 }
 
@@ -79,42 +83,11 @@ fn caching(headers: &HeaderMap) -> Option<Duration> {
     )
 }
 
-/// Seconds since 1970 of an HTTP date in its preferred form, `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn http_date(text: &str) -> Option<i64> {
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
-    let mut words = text.split_once(", ")?.1.split(' ');
-    let day: i64 = words.next()?.parse().ok()?;
-    let month_name = words.next()?;
-    let month = i64::try_from(MONTHS.iter().position(|name| *name == month_name)?).ok()? + 1;
-    let year: i64 = words.next()?.parse().ok()?;
-    let mut clock = words.next()?.splitn(3, ':').map(str::parse::<i64>);
-    let (hour, minute, second) = (
-        clock.next()?.ok()?,
-        clock.next()?.ok()?,
-        clock.next()?.ok()?,
-    );
-    let is_time =
-        (0..24).contains(&hour) && (0..60).contains(&minute) && (0..=60).contains(&second);
-    if !(1970..10_000).contains(&year) || !(1..=31).contains(&day) || !is_time {
-        return None;
-    }
-    // Days from the civil calendar, counted from March so that a leap day ends the year.
-    let (y, m) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
-    Some(days * 86_400 + hour * 3600 + minute * 60 + second)
-}
-
 impl Lookup for NetworkLookup {
     async fn well_known(&self, host: &str) -> WellKnown {
         // Few requests come here; all would carry its room along.
         Box::pin(self.fetch(host)).await.unwrap_or_else(|reason| {
-            tracing::debug!(host, reason, "no .well-known");
+            tracing::debug!(host, %reason, "no .well-known");
             WellKnown {
                 server: None,
                 max_age: None,
@@ -135,33 +108,6 @@ impl Lookup for NetworkLookup {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn http_dates() {
-        assert_eq!(
-            http_date("Sun, 06 Nov 1994 08:49:37 GMT"),
-            Some(784_111_777)
-        );
-        assert_eq!(
-            http_date("Thu, 29 Feb 2024 00:00:00 GMT"),
-            Some(1_709_164_800)
-        );
-        for bad in [
-            "",
-            "0",
-            "Sun, 06 Foo 1994 08:49:37 GMT",
-            "Sun, 06 Nov",
-            "x, 1 Jan 99999 1:1:1 G",
-            "x, 1 Jan 2024 9223372036854775807:0:0 G",
-            "x, 1 Jan 2024 -9223372036854775808:0:0 G",
-            "x, 1 Jan 2024 0:9223372036854775807:9223372036854775807 G",
-            "x, 1 Jan 2024 23:60:00 G",
-            "x, -9223372036854775808 Jan 2024 0:0:0 G",
-            "x, 1 Jan -9223372036854775808 0:0:0 G",
-        ] {
-            assert_eq!(http_date(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn answers() {

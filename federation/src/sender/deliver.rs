@@ -18,6 +18,7 @@ use super::{
 use crate::{
     Federation, MatrixError,
     outbound::{Limits, OutboundError},
+    servers::Direction,
 };
 
 /// A receiver may take its time over a transaction.
@@ -25,6 +26,11 @@ const LIMITS: Limits = Limits {
     timeout: Some(Duration::from_mins(1)),
     max_body: 1 << 20,
 };
+
+/// That a server was reached is written down again after so long, ms.
+const REACHED_AGAIN: i64 = 60_000;
+/// Characters of a reason that are kept.
+const MAX_REASON: usize = 300;
 
 /// Works until the destination is up to date or has failed.
 ///
@@ -34,6 +40,13 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName, share: Share) -> 
     let Some(mut stand) = begin(fed, to, share).await? else {
         return Ok(());
     };
+    if (fed.config().servers)
+        .configured(Direction::Out, to)
+        .is_some()
+    {
+        pass_over(fed, to, stand);
+        return Ok(());
+    }
     let id = nonce();
     let mut sent = 0_u64;
     // Whether receipts and changes of devices weren't looked at.
@@ -43,6 +56,7 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName, share: Share) -> 
         if fed.sender().state().stopping {
             return Ok(());
         }
+        stand.sent = stand.sent.max(fed.sender().let_go_upto(to));
         let batch = gather(fed, to, stand, &mut round).await?;
         if batch.is_empty() {
             if batch.upto > stand.sent {
@@ -55,7 +69,7 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName, share: Share) -> 
         match send(fed, to, &batch, &format!("{id}.{sent}")).await {
             Ok(()) => {
                 sent += 1;
-                stand = at(stand, batch.upto);
+                stand = at(fed, stand, batch.upto);
                 settled(fed, to, stand, None);
                 if std::mem::take(&mut alone) {
                     look_again(fed, to, Beside::default());
@@ -80,7 +94,7 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName, share: Share) -> 
                 alone = false;
                 let last = leave_out(to, &batch, &error);
                 round.newcomer.told(&batch.sticky);
-                stand = at(stand, last.max(stand.sent));
+                stand = at(fed, stand, last.max(stand.sent));
                 settled(fed, to, stand, None);
                 look_again(fed, to, Beside::default());
             }
@@ -113,12 +127,36 @@ async fn begin(
 }
 
 /// Up to date up to here.
-fn at(stand: DestinationState, sent: Pos) -> DestinationState {
+fn at(fed: &Federation, stand: DestinationState, sent: Pos) -> DestinationState {
+    let now = fed.store().clock().now_ms();
+    // Where nothing else changes, not every transaction is worth a write.
+    let is_news = sent > stand.sent || stand.failures > 0;
+    let is_old = now.saturating_sub(stand.reached_ms) >= REACHED_AGAIN;
     DestinationState {
         sent,
         failures: 0,
         retry_at: 0,
+        failing_since: 0,
+        reached_ms: if is_news || is_old {
+            now
+        } else {
+            stand.reached_ms
+        },
         ..stand
+    }
+}
+
+/// Nothing is sent to a server to which the configuration lets nothing go, and nothing waits for it.
+fn pass_over(fed: &Federation, to: &ServerName, stand: DestinationState) {
+    if let Some(upto) = fed.sender().take_all(to) {
+        let upto = upto.max(stand.sent);
+        fed.sender().arrived(to, upto);
+        let reached_ms = stand.reached_ms;
+        let stand = DestinationState {
+            reached_ms,
+            ..at(fed, stand, upto)
+        };
+        settled(fed, to, stand, None);
     }
 }
 
@@ -236,11 +274,15 @@ fn failed(fed: &Federation, to: &ServerName, stand: DestinationState, error: &Ou
     let now = fed.store().clock().now_ms();
     let retry_at = now.saturating_add(millis(wait));
     tracing::info!(%to, failures, ?wait, %error, "a destination failed and is left alone for a while");
+    let is_first = stand.failures == 0 || stand.failing_since == 0;
     let stand = DestinationState {
         failures,
         retry_at,
+        failing_since: if is_first { now } else { stand.failing_since },
         ..stand
     };
+    let why = error.to_string().chars().take(MAX_REASON).collect();
+    fed.sender().failed_because(to, why);
     fed.sender().note(to, stand);
     if let Some(queue) = fed.sender().state().queues.get_mut(to) {
         queue.attempted = now;

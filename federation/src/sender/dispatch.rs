@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use rhizome_protocol::Membership;
 use rhizome_storage::{
-    EntryKind, Error, Failure, Lease, LiveEvent, LogWork, Pos, Store, StoredEvent, Stretch, UserNo,
+    Directive, EntryKind, Error, Failure, Lease, LiveEvent, LogWork, Logged, Pos, Store,
+    StoredEvent, Stretch, UserNo,
 };
 use ruma::OwnedServerName;
 
@@ -63,6 +64,18 @@ async fn has_come(store: &Store, event: &StoredEvent, after: Pos) -> Result<bool
     Ok(row.is_some_and(|row| row.membership == Membership::Join && row.since > after))
 }
 
+/// Does what an operator wants about a destination. In the database it is done.
+fn obey(fed: &Federation, directive: &Logged<Directive>) {
+    let Directive { server, forgets } = &directive.fact;
+    if *forgets {
+        fed.sender().let_go(server, directive.pos);
+    } else {
+        fed.outbound().look_again(server);
+        fed.keys().try_again(server);
+        fed.sender().try_again(server);
+    }
+}
+
 /// Wakes the destinations for which these new log entries have something.
 async fn look_at(fed: &Federation, stretch: &Stretch) -> Result<(), Error> {
     let store = fed.store();
@@ -110,6 +123,7 @@ async fn look_at(fed: &Federation, stretch: &Stretch) -> Result<(), Error> {
                 }
             }
             EntryKind::ToDeviceOut(out) => tell(&out.server, Beside::TO_DEVICE),
+            EntryKind::Directive(directive) => obey(fed, directive),
             _ => {}
         }
     }

@@ -1,6 +1,7 @@
 //! What the sender's parts share: who has work to do, and what.
 
 mod beside;
+mod directives;
 mod ephemeral;
 mod turns;
 
@@ -53,6 +54,8 @@ pub(super) struct State {
     pub(super) stopping: bool,
     /// Positions of destinations that aren't written to the database yet.
     pub(super) dirty: BTreeMap<OwnedServerName, DestinationState>,
+    /// Why they failed last, likewise.
+    pub(super) reasons: BTreeMap<OwnedServerName, String>,
     /// Up to where messages to devices have arrived and aren't deleted yet.
     pub(super) arrived: BTreeMap<OwnedServerName, Pos>,
 }
@@ -76,6 +79,8 @@ pub(super) struct Queue {
     seen: bool,
     /// The attempt that was made for that, or is being made.
     tried_as_seen: bool,
+    /// What there was for it up to here was let go.
+    let_go: Pos,
     /// Events per transaction: fewer after a transaction was refused for what it holds.
     pub(super) batch_limit: Option<usize>,
 }
@@ -131,6 +136,10 @@ impl State {
 impl Queue {
     fn has_work(&self) -> bool {
         self.log || !self.typing.is_empty() || !self.edus.is_empty() || !self.presence.is_empty()
+    }
+
+    fn is_left_alone(&self) -> bool {
+        matches!(self.place, Place::Later(_))
     }
 
     fn share(&self) -> Share {
@@ -344,7 +353,7 @@ impl Sender {
     }
 
     /// A destination stands here now; to be written down unless that is known.
-    pub(super) fn note(&self, server: &ServerName, stand: DestinationState) {
+    pub(super) fn note(&self, server: &ServerName, mut stand: DestinationState) {
         let mut state = self.state();
         let State {
             queues,
@@ -354,6 +363,7 @@ impl Sender {
         } = &mut *state;
         let mut before = None;
         if let Some(queue) = queues.get_mut(server) {
+            stand.sent = stand.sent.max(queue.let_go);
             before = queue.stand.replace(stand);
             if stand.failures == 0 && queue.place == Place::Running(Share::Failed) {
                 // It is up again: what else there is for it takes nobody's place among those that aren't.

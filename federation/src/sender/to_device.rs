@@ -8,7 +8,7 @@ use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
 use serde_json::{Map, Value, json};
 
 use super::batch::{self, Batch, MAX_TO_DEVICE_BYTES};
-use crate::Federation;
+use crate::{Federation, servers::Direction};
 
 /// About how many bytes of messages an EDU has; a single message may have more.
 const MAX_EDU_BYTES: usize = 60_000;
@@ -27,7 +27,7 @@ pub struct Outgoing {
 }
 
 /// What is to be written so that these messages of one request are sent, in one commit with what belongs to it.
-/// Nothing for a server that talks to no other.
+/// Nothing for servers that this one doesn't send to by its configuration.
 ///
 /// # Errors
 /// There is no randomness.
@@ -42,6 +42,13 @@ pub fn queue(
     }
     let mut by_server: BTreeMap<OwnedServerName, Vec<Unit>> = BTreeMap::new();
     for message in messages {
+        let server = message.user.server_name();
+        if (fed.config().servers)
+            .configured(Direction::Out, server)
+            .is_some()
+        {
+            continue;
+        }
         let units = by_server.entry(message.user.server_name().to_owned());
         let units = units.or_default();
         match units.last_mut() {

@@ -89,16 +89,21 @@ async fn sleep_until(clock: &Clock, at: Option<i64>) {
 
 /// Writes down where destinations stand, and deletes what waited for them and has arrived.
 pub(super) async fn flush(fed: &Federation) -> Result<(), Error> {
-    let (dirty, arrived) = {
+    let (dirty, reasons, arrived) = {
         let mut state = fed.sender().state();
         (
             std::mem::take(&mut state.dirty),
+            std::mem::take(&mut state.reasons),
             std::mem::take(&mut state.arrived),
         )
     };
     let states: Vec<_> = dirty.into_iter().collect();
+    let reasons: Vec<_> = reasons.into_iter().collect();
     let arrived: Vec<_> = arrived.into_iter().collect();
     let mut result = fed.store().store_destination_states(&states).await;
+    if result.is_ok() {
+        result = fed.store().store_failures(&reasons).await;
+    }
     if result.is_ok() {
         result = fed.store().forget_to_device_out(&arrived).await;
     }
@@ -106,6 +111,9 @@ pub(super) async fn flush(fed: &Federation) -> Result<(), Error> {
         let mut state = fed.sender().state();
         for (server, stand) in states {
             state.dirty.entry(server).or_insert(stand);
+        }
+        for (server, why) in reasons {
+            state.reasons.entry(server).or_insert(why);
         }
         for (server, upto) in arrived {
             state.arrived.entry(server).or_insert(upto);

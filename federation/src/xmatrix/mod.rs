@@ -20,7 +20,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use ruma::{OwnedServerName, ServerName};
 
-use crate::{Federation, MatrixError};
+use crate::{Federation, MatrixError, servers::Direction};
 
 pub use header::XMatrix;
 pub use header::is_key_id;
@@ -53,12 +53,13 @@ pub(crate) async fn admit(
 ) -> Result<Claim, MatrixError> {
     let headers = signatures(headers, fed.server_name())?;
     let origin = headers.first().map(|header| &header.origin);
-    if let Some(origin) = origin
-        && fed.store().blocks().await?.from(origin)
-    {
-        return Err(MatrixError::forbidden(
-            "The operator of this server has blocked yours",
-        ));
+    if let Some(origin) = origin {
+        let blocked = fed.store().blocks().await?;
+        let servers = &fed.config().servers;
+        if let Some(closed) = servers.judge(Direction::In, origin, &blocked) {
+            let why = format!("The server {origin} {}", closed.as_str());
+            return Err(MatrixError::forbidden(why));
+        }
     }
     let mut keys = Vec::with_capacity(headers.len());
     for XMatrix { origin, key_id, .. } in &headers {

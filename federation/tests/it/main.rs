@@ -20,6 +20,7 @@
 
 mod acl;
 mod budgets;
+mod check;
 mod contract;
 #[allow(dead_code, reason = "the benchmark uses the rest")]
 mod crowd;
@@ -35,6 +36,7 @@ mod inbox;
 mod invites;
 mod knocks;
 mod large;
+mod lists;
 #[allow(dead_code, reason = "each attack takes what it needs of it")]
 mod mean;
 mod mean_answers;

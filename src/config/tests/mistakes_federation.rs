@@ -1,4 +1,4 @@
-//! Mistakes about the keys that this server signed with in the past.
+//! Mistakes about other servers, and about the keys that this server signed with in the past.
 
 pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
     (
@@ -43,5 +43,29 @@ pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "rhizome.toml:2: federation.old_verify_keys",
         "unknown field `expired`",
         "did you mean `expired_ts`?",
+    ),
+    (
+        "[federation]\ndenied_servers = [\n  \"fine.example\",\n  \"evil.example:8448\",\n]\n",
+        "rhizome.toml:4: federation.denied_servers.1",
+        "ports don't count",
+        "leave the port out",
+    ),
+    (
+        "[federation]\nallowed_servers = [\"https://a.example\"]\n",
+        "rhizome.toml:2: federation.allowed_servers.0",
+        "no server name",
+        "*.example.org",
+    ),
+    (
+        "[federation]\noutbound = { denied_servers = [\"\"] }\n",
+        "rhizome.toml:2: federation.outbound.denied_servers.0",
+        "no server name",
+        "*.example.org",
+    ),
+    (
+        "[federation]\ninbound = { denied_server = [] }\n",
+        "rhizome.toml:2: federation.inbound",
+        "unknown field `denied_server`",
+        "did you mean `denied_servers`?",
     ),
 ];

@@ -133,6 +133,7 @@ lifetimes! {
     user_signed Collected "when every process has heard of it"
     forgotten Collected "when every process has heard of it"
     listing Collected "when every process has heard of it"
+    directive Collected "when every process has heard of it"
     sticky Collected "when it is sticky no longer"
     delayed_event Collected "a week after it is over; of a user's the newest 1,000 stay"
     backup_session Collected "with its backup"

@@ -14,6 +14,7 @@ pub(crate) mod decision;
 pub(crate) mod delay_id;
 pub(crate) mod delayed;
 pub(crate) mod device_list;
+pub(crate) mod directive;
 pub(crate) mod entry;
 pub(crate) mod forgotten;
 pub(crate) mod inbound_answer;
@@ -91,6 +92,8 @@ kinds! {
         Block = block: block::Block as block::Block,
         /// The operator sets a limit of a user's.
         UserLimit = user_limit: user_limit::UserLimit as user_limit::UserLimit,
+        /// The operator wants a server to be tried again, or what waits for it to be let go.
+        Directive = directive: directive::Directive as directive::Directive,
         /// A message for a device of ours.
         ToDevice = to_device: to_device::ToDevice as to_device::ForDevice,
         /// A message for devices of another server.

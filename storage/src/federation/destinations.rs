@@ -2,7 +2,7 @@
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
 
-use crate::engine::sql::{Columns as _, Query, rows};
+use crate::engine::sql::{Columns as _, Query, ReadRow, rows};
 use crate::{Pos, Result, Store};
 
 /// Where the sender stands with a destination.
@@ -16,6 +16,10 @@ pub struct DestinationState {
     pub retry_at: i64,
     /// Of events up to here the newest of each room is enough: it was away, and asks for what is before those.
     pub newest: Pos,
+    /// Since when it has failed, milliseconds since 1970; 0: it hasn't.
+    pub failing_since: i64,
+    /// When it took something last, milliseconds since 1970, to about a minute; 0: it is not known to have.
+    pub reached_ms: i64,
 }
 
 rows! {
@@ -25,6 +29,8 @@ rows! {
         failures: i64,
         retry_at: i64,
         newest_pos: Pos,
+        failing_since: i64,
+        reached_ms: i64,
     }
 }
 
@@ -81,19 +87,13 @@ impl Store {
     pub async fn destination_state(&self, server: &ServerName) -> Result<DestinationState> {
         let query = self
             .sql(
-                "SELECT sent_pos, failures, retry_at, newest_pos FROM destination_state \
-                 WHERE server = $1",
+                "SELECT sent_pos, failures, retry_at, newest_pos, failing_since, reached_ms \
+                 FROM destination_state WHERE server = $1",
             )
             .bind(server);
-        let Some(row) = self.row(query).await? else {
-            return Ok(DestinationState::default());
-        };
-        Ok(DestinationState {
-            sent: row.get("sent_pos")?,
-            failures: u32::try_from(row.get::<i64>("failures")?).unwrap_or(u32::MAX),
-            retry_at: row.get("retry_at")?,
-            newest: row.get("newest_pos")?,
-        })
+        let row = self.row(query).await?;
+        row.as_ref()
+            .map_or_else(|| Ok(DestinationState::default()), state)
     }
 
     /// Notes where the sender stands with some destinations, in one transaction. Neither `sent` nor `newest` ever goes
@@ -113,20 +113,25 @@ impl Store {
                 failures: i64::from(state.failures),
                 retry_at: state.retry_at,
                 newest_pos: state.newest,
+                failing_since: state.failing_since,
+                reached_ms: state.reached_ms,
             })
             .collect();
         // One order for all processes, so that they don't wait for each other crosswise.
         rows.sort_unstable_by_key(|row| row.server);
         let query = self
             .sql(
-                "INSERT INTO destination_state (server, sent_pos, failures, retry_at, newest_pos) \
-                 SELECT server, sent_pos, failures, retry_at, newest_pos FROM ROWS($1) AS x WHERE true \
+                "INSERT INTO destination_state \
+                 (server, sent_pos, failures, retry_at, newest_pos, failing_since, reached_ms) \
+                 SELECT server, sent_pos, failures, retry_at, newest_pos, failing_since, reached_ms \
+                 FROM ROWS($1) AS x WHERE true \
                  ON CONFLICT (server) DO UPDATE SET sent_pos = CASE \
                  WHEN excluded.sent_pos > destination_state.sent_pos THEN excluded.sent_pos \
                  ELSE destination_state.sent_pos END, \
                  failures = excluded.failures, retry_at = excluded.retry_at, newest_pos = CASE \
                  WHEN excluded.newest_pos > destination_state.newest_pos THEN excluded.newest_pos \
-                 ELSE destination_state.newest_pos END",
+                 ELSE destination_state.newest_pos END, \
+                 failing_since = excluded.failing_since, reached_ms = excluded.reached_ms",
             )
             .rows(&rows);
         self.execute(query).await?;
@@ -237,6 +242,18 @@ impl Store {
     }
 }
 
+/// From a row with the columns of one.
+pub(super) fn state(row: &ReadRow) -> Result<DestinationState> {
+    Ok(DestinationState {
+        sent: row.get("sent_pos")?,
+        failures: u32::try_from(row.get::<i64>("failures")?).unwrap_or(u32::MAX),
+        retry_at: row.get("retry_at")?,
+        newest: row.get("newest_pos")?,
+        failing_since: row.get("failing_since")?,
+        reached_ms: row.get("reached_ms")?,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -260,6 +277,8 @@ mod tests {
                 failures,
                 retry_at,
                 newest: Pos(sent + 9),
+                failing_since: retry_at - i64::from(failures),
+                reached_ms: retry_at + 1,
             };
             store
                 .store_destination_states(&[

@@ -5,4 +5,5 @@ pub(crate) mod devices;
 pub(crate) mod inbox;
 pub(crate) mod joins;
 pub(crate) mod keys;
+pub(crate) mod known_destinations;
 pub(crate) mod outbound;

@@ -115,6 +115,12 @@ impl<L: Lookup> Discovery<L> {
         lock(&self.routes).remove(name);
     }
 
+    /// Forgets what was found of a server, so that its `.well-known` is asked for again, too.
+    pub fn forget_all(&self, name: &ServerName) {
+        self.forget(name);
+        lock(&self.well_known).remove(name.host());
+    }
+
     async fn well_known(&self, host: &str) -> WellKnown {
         let known = lock(&self.well_known).get(host).cloned();
         if let Some(known) = &known

@@ -236,5 +236,10 @@ async fn answers_are_cached_and_forgotten_routes_dont_ask_well_known_again() {
         discovery.forget(&name);
         discovery.route(&name).await.unwrap();
     }
-    assert_eq!(discovery.lookup.asked.load(Ordering::Relaxed), 2);
+    let asked = || discovery.lookup.asked.load(Ordering::Relaxed);
+    assert_eq!(asked(), 2);
+    let name: OwnedServerName = "a.example".try_into().unwrap();
+    discovery.forget_all(&name);
+    discovery.route(&name).await.unwrap();
+    assert_eq!(asked(), 3);
 }

@@ -5,6 +5,7 @@ mod kinds;
 mod messages;
 mod outage;
 mod presence;
+mod steering;
 
 use std::{
     sync::{Arc, Mutex},
@@ -146,16 +147,26 @@ impl Us {
         clock: &Clock,
         presence: PresenceOptions,
     ) -> Self {
+        let config = FederationConfig {
+            retry_min: Duration::from_mins(1),
+            ..FederationConfig::default()
+        };
+        Self::start_as(database, network, clock, presence, config).await
+    }
+
+    async fn start_as(
+        database: &TestDatabase,
+        network: &Network,
+        clock: &Clock,
+        presence: PresenceOptions,
+        config: FederationConfig,
+    ) -> Self {
         let options = Options {
             clock: clock.clone(),
             presence,
             ..database.options()
         };
         let store = Store::open(options).await.unwrap();
-        let config = FederationConfig {
-            retry_min: Duration::from_mins(1),
-            ..FederationConfig::default()
-        };
         let rooms = rooms(&store, us().as_str(), key(1));
         let fed = Federation::in_process(rooms, store.clone(), config, network).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
