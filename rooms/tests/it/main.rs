@@ -22,4 +22,5 @@ mod reading;
 mod remote;
 mod rig;
 mod sending;
+mod states_before;
 mod stories;
