@@ -34,6 +34,7 @@ mod invites;
 mod knocks;
 mod large;
 #[allow(dead_code, reason = "each attack takes what it needs of it")]
+mod loose_ends;
 mod mean;
 mod mean_answers;
 mod mean_events;

@@ -269,6 +269,7 @@ async fn change_room(
     let mut tries = Tries::new(rooms, room);
     while tries.again().await? {
         let head = known_room(rooms, pdu.room_id()).await?;
+        rooms.loose_ends().note(&head);
         let decided = decide::decide(rooms, &head, pdu, placed, (how, asked)).await?;
         if matches!(decided.outcome, Received::Need(_)) {
             return Ok(Some(decided.outcome));

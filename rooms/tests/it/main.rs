@@ -17,6 +17,7 @@ mod forks;
 mod holes;
 mod hostile;
 mod line;
+mod loose_ends;
 mod mangled;
 mod reading;
 mod remote;
