@@ -295,6 +295,7 @@ impl Federation {
             ended = sender::presence::run(self) => return ended,
             ended = membership::taking_back::run(self) => return ended,
             ended = Box::pin(keys::renewal::run(self)) => return ended,
+            ended = Box::pin(local::tying::run(self)) => return ended,
         }
         // The sender writes down how far it has got.
         stop.cancel();

@@ -24,6 +24,7 @@ pub mod admit;
 pub mod create;
 mod error;
 pub mod invites;
+pub mod loose_ends;
 pub mod membership;
 pub mod policies;
 pub mod policy_server;
@@ -56,6 +57,7 @@ struct Inner {
     key: Arc<KeyPair>,
     queues: send::queue::Queues,
     policy_servers: policy_server::Named,
+    loose_ends: loose_ends::Noted,
 }
 
 impl Rooms {
@@ -68,6 +70,7 @@ impl Rooms {
                 key,
                 queues: send::queue::Queues::default(),
                 policy_servers: policy_server::Named::default(),
+                loose_ends: loose_ends::Noted::default(),
             }),
         }
     }
@@ -98,5 +101,9 @@ impl Rooms {
 
     fn policy_servers(&self) -> &policy_server::Named {
         &self.inner.policy_servers
+    }
+
+    fn loose_ends(&self) -> &loose_ends::Noted {
+        &self.inner.loose_ends
     }
 }

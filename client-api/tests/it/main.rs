@@ -42,6 +42,7 @@ mod jwt_confirms;
 mod lifetimes;
 mod limits;
 mod login_tokens;
+mod loose_ends;
 mod mangled;
 mod media;
 mod members;

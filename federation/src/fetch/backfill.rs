@@ -117,8 +117,11 @@ async fn store(
         .iter()
         .map(|event| event.event_id().to_owned())
         .collect();
+    let mut search = gather::for_history(fed, head, server).await?;
     let mut gathered = Gathered::default();
     let mut got = false;
+    // Held until what was fetched for them has its place.
+    let (mut waited, mut alone) = (HashSet::new(), Vec::new());
     for _ in 0..MAX_ROUNDS {
         let report =
             receive::backfilled(fed.rooms(), &head.room_id, events.clone(), &gathered).await?;
@@ -126,18 +129,23 @@ async fn store(
         let mut came = false;
         for (event_id, need) in &report.needs {
             if !need.auth.is_empty() {
-                came |= gather::auth_of(fed, head, server, event_id, &need.auth).await?;
+                let auth = &need.auth;
+                came |= gather::auth_events(fed, &mut search, head, event_id, auth).await?;
             }
-            let outside = need.prev.iter().filter(|prev| !in_page.contains(*prev));
-            for prev in outside.cloned().collect::<Vec<_>>() {
-                if gathered.states_after.contains_key(&prev) {
-                    continue;
-                }
-                if let Some(state) = gather::state_after_unknown(fed, head, server, &prev).await? {
-                    gathered.states_after.insert(prev, state);
-                    came = true;
-                }
+            let mut outside = need.prev.clone();
+            outside.retain(|prev| !in_page.contains(prev));
+            if outside.is_empty() {
+                continue;
             }
+            if waited.insert(event_id.clone()) {
+                alone.push(search.alone(fed, event_id).await);
+            }
+            if gather::is_placed(fed, event_id).await? {
+                came = true;
+                continue;
+            }
+            let told = gather::at_gap(fed, &mut search, head, event_id, &outside, &mut gathered);
+            came |= Box::pin(told).await?;
         }
         if report.needs.is_empty() || !came {
             break;

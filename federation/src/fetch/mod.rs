@@ -6,9 +6,10 @@ pub mod moment;
 pub mod relationships;
 pub(crate) mod verify;
 
-use ruma::OwnedRoomId;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName};
+use serde_json::value::RawValue;
 
-use self::gather::Servers;
+use self::gather::{Lacking, Once, Servers};
 use crate::keyed::Keyed;
 
 /// What is known in memory of fetching from other servers.
@@ -16,6 +17,12 @@ use crate::keyed::Keyed;
 pub(crate) struct Fetching {
     /// Rooms whose history is being fetched: one request at a time.
     backfills: Keyed<OwnedRoomId>,
+    /// Events before which something is being fetched: others wait, and find it.
+    gaps: Keyed<OwnedEventId>,
+    /// Single events that are being asked for, and of whom.
+    asked: Once<(OwnedServerName, OwnedEventId), Option<Box<RawValue>>>,
+    /// What servers that were asked lacked.
+    lacking: Lacking,
     /// Servers that were asked for what is missing.
     pub(crate) servers: Servers,
 }

@@ -4,6 +4,7 @@
 
 mod invite;
 mod signed;
+pub(crate) mod tying;
 mod upgrade;
 
 use rhizome_protocol::{draft::Draft, policy::PolicyServer};

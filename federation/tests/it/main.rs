@@ -37,6 +37,7 @@ mod invites;
 mod knocks;
 mod large;
 mod lists;
+mod loose_ends;
 #[allow(dead_code, reason = "each attack takes what it needs of it")]
 mod mean;
 mod mean_answers;

@@ -161,7 +161,7 @@ async fn change(town: &Town) {
     town.network.cut(&a.name);
     let d = town.start(3, 4, trusting(&c)).await;
     comes_late(town, [&a, &b, &c, &d], &strict, expired).await;
-    d.backfill(&strict, 2).await;
+    d.backfill(&strict, 100).await;
     for id in [before.event_id(), &*after] {
         assert!(d.event(id).await.is_some(), "{id}");
     }

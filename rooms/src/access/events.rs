@@ -13,7 +13,7 @@ use super::{
     Standing, Verdict, redactions,
     rule::{self, Facts},
 };
-use crate::error::Result;
+use crate::{error::Result, loose_ends::is_dummy};
 
 /// A reader's membership in a state, if that has one.
 #[derive(Clone, Copy)]
@@ -113,6 +113,9 @@ impl<'a> EventAccess<'a> {
 
     /// What the reader may see of an event of the room's history.
     pub fn judge(&self, event: &StoredEvent) -> Verdict {
+        if is_dummy(&event.pdu) {
+            return Verdict::Hidden;
+        }
         let unapplied = self.unapplied.contains(&event.no);
         if self.standing.covers(event) {
             return rule::within_stay(event, self.user, unapplied);

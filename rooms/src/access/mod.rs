@@ -14,8 +14,9 @@
 //! | a server | whether it takes part in the room | [`server_in_room`] |
 //! | a server | events of a room that it takes part in | [`is_given`], [`events_for_server`] |
 //!
-//! What isn't in a room's history (rejected and soft-failed events, outliers) is no user's to see; servers are
-//! given what isn't rejected. State is read as a whole or not at all: as of now, or as of when the user left.
+//! What isn't in a room's history (rejected and soft-failed events, outliers) is no user's to see, nor are events that
+//! only tie up loose ends ([`crate::loose_ends`]); servers are given what isn't rejected. State is read as a whole or
+//! not at all: as of now, or as of when the user left.
 
 mod events;
 mod preview;

@@ -8,11 +8,12 @@ use rhizome_storage::{Pos, StoredEvent};
 use ruma::{ServerName, UserId};
 
 use super::Standing;
+use crate::loose_ends::is_dummy;
 
 /// What a user may see of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing: the history's visibility hides it.
+    /// Nothing: the history's visibility hides it, or it says nothing.
     Hidden,
     /// Nothing, though they may know of it: it is a redaction that isn't applied.
     Unapplied,
@@ -85,6 +86,9 @@ pub(super) fn within_stay(event: &StoredEvent, user: &UserId, unapplied: bool) -
 /// user who is in the room: whatever the history's visibility, as it is for state. But whether a redaction is applied
 /// isn't known, so it has to wait for its place in the history.
 pub fn while_sticky(event: &StoredEvent) -> Verdict {
+    if is_dummy(&event.pdu) {
+        return Verdict::Hidden;
+    }
     if event.pdu.redacts().is_some() {
         return Verdict::Unapplied;
     }

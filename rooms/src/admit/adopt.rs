@@ -292,15 +292,11 @@ async fn snapshot_of(
 async fn receive_join(rooms: &Rooms, event: &Arc<Pdu>, given: &Packed) -> Result<Arc<StoredEvent>> {
     let entry = |(at, key): &(usize, StateKey)| (key.clone(), given.name(*at).clone());
     let map: StateMap = given.state().iter().map(entry).collect();
-    let states_after = event
-        .prev_events()
-        .iter()
-        .map(|id| (id.clone(), map.clone()))
-        .collect();
     let gathered = Gathered {
-        states_after,
+        states_before: HashMap::from([(event.event_id().to_owned(), map)]),
         // The server through which the user came had it signed.
         policy: Asked::Elsewhere,
+        ..Gathered::default()
     };
     match receive::receive(rooms, event.clone(), &gathered).await? {
         Received::Accepted | Received::Known => {}

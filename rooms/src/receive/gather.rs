@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use rhizome_protocol::{Pdu, Rejection, resolve::StateMap};
+use rhizome_protocol::{Pdu, Rejection, StateKey, resolve::StateMap};
 use rhizome_storage::{EventNo, KeyNo, Placement, RoomHead, RoomNo, Status, StoredEvent};
 use ruma::{EventId, OwnedEventId};
 
@@ -17,6 +17,9 @@ use super::{
     },
 };
 use crate::{Rooms, error::Result, state::Fork};
+
+/// How many events of a told state are in memory at once: a large room's are not to be there all together.
+const TOGETHER: usize = 1_000;
 
 /// What was found out about an event before anything is decided.
 pub(super) enum Gather {
@@ -56,7 +59,7 @@ pub(super) async fn gather(
         }
         // A rejection may be lifted only by what somebody has told since, or by what the event itself says.
         let completed = completes(known, pdu);
-        let told = once_more || !gathered.states_after.is_empty();
+        let told = once_more || gathered.has_states();
         let again = known.status == Status::Rejected && (completed || told);
         if known.placement != Placement::Outlier && !again {
             return Ok(if completed {
@@ -118,6 +121,9 @@ struct Followed {
 }
 
 /// Looks for the prev events and the states after them. What is missing is added to `need`.
+///
+/// Where the state before the event was told, it meets the states that we know: whoever tells it can't make those fall
+/// away.
 async fn followed(
     rooms: &Rooms,
     head: &RoomHead,
@@ -131,6 +137,7 @@ async fn followed(
         .iter()
         .map(|event| (event.pdu.event_id(), event))
         .collect();
+    let mut unknown = Vec::new();
     for id in pdu.prev_events() {
         match by_id.get(&**id) {
             Some(event) if event.pdu.room_id() != pdu.room_id() => {
@@ -142,48 +149,70 @@ async fn followed(
                 followed.forks.extend(event.state_after.map(Fork::Snapshot));
             }
             _ => match gathered.states_after.get(id) {
-                Some(state) => match given(rooms, head.room, state).await? {
+                Some(state) => match given(rooms, head.room, pdu, state).await? {
                     Ok(map) => followed.forks.push(Fork::Given(map)),
                     Err(missing) => need.auth.extend(missing),
                 },
-                None => need.prev.push(id.clone()),
+                None => unknown.push(id.clone()),
             },
         }
+    }
+    if unknown.is_empty() {
+        return Ok(followed);
+    }
+    match gathered.states_before.get(pdu.event_id()) {
+        Some(state) => match given(rooms, head.room, pdu, state).await? {
+            Ok(map) => followed.forks.push(Fork::Given(map)),
+            Err(missing) => need.auth.extend(missing),
+        },
+        None => need.prev.extend(unknown),
     }
     Ok(followed)
 }
 
-/// A state that another server told, in numbers; or those of its events that we don't have. Rejected
-/// events are left out of it.
+/// A state that another server told before `pdu`, in numbers; or those of its events that we don't have. Rejected
+/// events are left out of it, and so is `pdu` itself, which can't be what allows it.
 async fn given(
     rooms: &Rooms,
     room: RoomNo,
+    pdu: &Pdu,
     state: &StateMap,
 ) -> Result<Result<BTreeMap<KeyNo, EventNo>, Vec<OwnedEventId>>> {
-    let ids: Vec<OwnedEventId> = state.values().cloned().collect();
-    let stored = rooms.store().events(&ids).await?;
-    let by_id: HashMap<&EventId, &Arc<StoredEvent>> = stored
+    let entries: Vec<(&StateKey, &OwnedEventId)> = state
         .iter()
-        .map(|event| (event.pdu.event_id(), event))
+        .filter(|(_, id)| id.as_str() != pdu.event_id().as_str())
         .collect();
-    let mut names: Vec<(&str, &str)> = Vec::with_capacity(state.len());
-    let mut nos: Vec<EventNo> = Vec::with_capacity(state.len());
+    let mut map = BTreeMap::new();
     let mut missing = Vec::new();
-    for (key, id) in state {
-        match by_id.get(&**id) {
-            Some(event) if event.room == room && event.status != Status::Rejected => {
-                if event.pdu.is_state(&key.kind, &key.key) {
-                    names.push((&key.kind, &key.key));
-                    nos.push(event.no);
+    for part in entries.chunks(TOGETHER) {
+        let ids: Vec<OwnedEventId> = part.iter().map(|(_, id)| (*id).clone()).collect();
+        let stored = rooms.store().events(&ids).await?;
+        let by_id: HashMap<&EventId, &Arc<StoredEvent>> = stored
+            .iter()
+            .map(|event| (event.pdu.event_id(), event))
+            .collect();
+        let mut names: Vec<(&str, &str)> = Vec::with_capacity(part.len());
+        let mut nos: Vec<EventNo> = Vec::with_capacity(part.len());
+        for (key, id) in part {
+            match by_id.get(&***id) {
+                Some(event) if event.room == room && event.status != Status::Rejected => {
+                    if event.pdu.is_state(&key.kind, &key.key) {
+                        names.push((&key.kind, &key.key));
+                        nos.push(event.no);
+                    }
                 }
+                Some(_) => {}
+                None => missing.push((*id).clone()),
             }
-            Some(_) => {}
-            None => missing.push(id.clone()),
+        }
+        if missing.is_empty() {
+            let keys = rooms.store().key_nos(&names).await?;
+            map.extend(keys.into_iter().zip(nos));
         }
     }
-    if !missing.is_empty() {
-        return Ok(Err(missing));
-    }
-    let keys = rooms.store().key_nos(&names).await?;
-    Ok(Ok(keys.into_iter().zip(nos).collect()))
+    Ok(if missing.is_empty() {
+        Ok(map)
+    } else {
+        Err(missing)
+    })
 }

@@ -65,8 +65,18 @@ pub struct Gathered {
     /// The state after prevs that we don't have, by their ids. The events of these states must have been
     /// stored, e.g. by [`outliers`].
     pub states_after: HashMap<OwnedEventId, StateMap>,
+    /// The state before events of whose prevs we don't have all, by the ids of the events. It stands for the states after
+    /// those prevs of which nothing else is known, and is believed no more than they would be.
+    pub states_before: HashMap<OwnedEventId, StateMap>,
     /// What the room's policy server says to the event.
     pub policy: Asked,
+}
+
+impl Gathered {
+    /// Whether anybody has told a state.
+    fn has_states(&self) -> bool {
+        !self.states_after.is_empty() || !self.states_before.is_empty()
+    }
 }
 
 /// What became of a received event.
@@ -89,7 +99,7 @@ pub enum Received {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Need {
     /// Prevs that we don't have (or have without knowing the state there): the events, or the states
-    /// after them in [`Gathered::states_after`].
+    /// after them in [`Gathered::states_after`], or the one before the event itself in [`Gathered::states_before`].
     pub prev: Vec<OwnedEventId>,
     /// Auth events, or events of a gathered state, that we don't have: as [`outliers`].
     pub auth: Vec<OwnedEventId>,
@@ -259,6 +269,7 @@ async fn change_room(
     let mut tries = Tries::new(rooms, room);
     while tries.again().await? {
         let head = known_room(rooms, pdu.room_id()).await?;
+        rooms.loose_ends().note(&head);
         let decided = decide::decide(rooms, &head, pdu, placed, (how, asked)).await?;
         if matches!(decided.outcome, Received::Need(_)) {
             return Ok(Some(decided.outcome));

@@ -15,22 +15,22 @@ use serde_json::json;
 
 use crate::{hostile::lying, rig::*, stories::carry_all};
 
-const ALICE: &str = "@alice:one";
-const MALLORY: &str = "@mallory:two";
-const EVE: &str = "@eve:two";
+pub const ALICE: &str = "@alice:one";
+pub const MALLORY: &str = "@mallory:two";
+pub const EVE: &str = "@eve:two";
 
 /// A room of Alice's on the first server, with Mallory and Eve from the second, who gets banned. The state
 /// before that is what the second server would like to go back to.
-struct Room {
-    id: OwnedRoomId,
-    ban: OwnedEventId,
-    old: StateMap,
+pub struct Room {
+    pub id: OwnedRoomId,
+    pub ban: OwnedEventId,
+    pub old: StateMap,
     /// What allows Mallory to speak.
-    auth: Vec<Arc<Pdu>>,
+    pub auth: Vec<Arc<Pdu>>,
 }
 
 impl Room {
-    async fn new(one: &Rooms, two: &Rooms, version: &str) -> Self {
+    pub async fn new(one: &Rooms, two: &Rooms, version: &str) -> Self {
         let id = public_room_of(one, ALICE, version).await;
         join_via(one, two, &id, MALLORY).await.unwrap();
         let eve = changed(two, &id, EVE, EVE, Action::Join).await;
@@ -42,7 +42,7 @@ impl Room {
         Self { id, ban, old, auth }
     }
 
-    fn says(&self, by: &Rooms, prev: &Arc<Pdu>, text: &str) -> Arc<Pdu> {
+    pub fn says(&self, by: &Rooms, prev: &Arc<Pdu>, text: &str) -> Arc<Pdu> {
         let draft = message(&self.id, MALLORY, text);
         forged(
             by,
@@ -69,7 +69,7 @@ impl Room {
         pushed
     }
 
-    async fn check(&self, one: &Rooms) {
+    pub async fn check(&self, one: &Rooms) {
         let eve = content(one, &self.id, "m.room.member", EVE).await.unwrap();
         assert_eq!(eve["membership"], "ban");
         agrees(one, &self.id).await;
@@ -83,7 +83,7 @@ async fn agrees(rooms: &Rooms, room: &RoomId) {
     assert_eq!(done.unwrap().disagreement, None);
 }
 
-async fn receive(rooms: &Rooms, pdu: &Arc<Pdu>, gathered: &Gathered) -> Received {
+pub async fn receive(rooms: &Rooms, pdu: &Arc<Pdu>, gathered: &Gathered) -> Received {
     receive::receive(rooms, pdu.clone(), gathered)
         .await
         .unwrap()
@@ -96,11 +96,11 @@ async fn backfilled(rooms: &Rooms, room: &RoomId, pdus: &[&Arc<Pdu>]) -> receive
         .unwrap()
 }
 
-fn none() -> Gathered {
+pub fn none() -> Gathered {
     Gathered::default()
 }
 
-const MODERN: [&str; 3] = ["10", "11", "12"];
+pub const MODERN: [&str; 3] = ["10", "11", "12"];
 
 #[tokio::test]
 async fn a_state_told_at_a_gap_doesnt_win_when_the_missing_event_comes_late() {

@@ -109,6 +109,54 @@ async fn a_hole_is_bridged_by_the_state_after_it_and_filled_later() {
     .await;
 }
 
+/// Who has never had what came before an event still knows the state before it.
+#[tokio::test]
+async fn a_hole_is_bridged_by_the_state_before_what_follows_it() {
+    each(|[one, two]: [_; 2]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        join_via(&one, &two, &room, "@bob:two").await.unwrap();
+        let topic = json!({ "topic": "lost" });
+        let lost = set(&one, &room, "@alice:one", "m.room.topic", "", topic).await;
+        let name = json!({ "name": "heard" });
+        let heard = set(&one, &room, "@alice:one", "m.room.name", "", name).await;
+
+        let (state, _) = told_before(&one, &stored(&one, &heard).await).await;
+        let event = pdu(&one, &heard).await;
+        // That it is in the state before it is no reason for it to be there.
+        let mut before = receive::state_map(&state);
+        before.extend(receive::state_map(std::slice::from_ref(&event)));
+        let gathered = Gathered {
+            states_before: HashMap::from([(heard.clone(), before)]),
+            ..Gathered::default()
+        };
+        let need = receive::receive(&two, event.clone(), &gathered).await;
+        let Received::Need(need) = need.unwrap() else {
+            panic!("the topic itself is not here yet")
+        };
+        assert_eq!((need.prev.len(), need.auth), (0, vec![lost.clone()]));
+        let lost_event = vec![pdu(&one, &lost).await];
+        receive::outliers(&two, &room, lost_event).await.unwrap();
+        let received = receive::receive(&two, event, &gathered).await;
+        assert_eq!(received.unwrap(), Received::Accepted);
+        assert_eq!(current(&one, &room).await, current(&two, &room).await);
+        let (before, _) = told_before(&two, &stored(&two, &heard).await).await;
+        assert!(before.iter().all(|event| event.event_id() != &*heard));
+
+        // The hole is known, and filled.
+        let head = two.store().room(&room).await.unwrap().unwrap();
+        let missing = two.store().missing_prev_events(head.room, 10).await;
+        let missing: Vec<_> = missing.unwrap().into_iter().map(|(id, _)| id).collect();
+        assert!(missing.contains(&lost), "{missing:?}");
+        let history = vec![pdu(&one, &lost).await];
+        let filled = receive::backfilled(&two, &room, history, &Gathered::default())
+            .await
+            .unwrap();
+        assert_eq!(filled.accepted, [lost], "{:?}", filled.needs);
+        assert_eq!(ends(&two, &room).await, ends(&one, &room).await);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_comes_after_its_children_is_no_loose_end() {
     each(|[one, two]: [_; 2]| async move {

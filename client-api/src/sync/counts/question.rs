@@ -4,6 +4,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use rhizome_protocol::Membership;
+use rhizome_rooms::loose_ends::is_dummy;
 use rhizome_storage::{Store, StoredEvent, UserNo};
 use ruma::{EventId, ServerName};
 
@@ -86,7 +87,7 @@ impl<'a> Question<'a> {
         steps: &mut Vec<Step>,
     ) -> Result<(), MatrixError> {
         let event = self.event;
-        let Some(pos) = event.pos() else {
+        let Some(pos) = event.pos().filter(|_| !is_dummy(&event.pdu)) else {
             return Ok(());
         };
         let own = |event: &StoredEvent| event.pdu.sender() == whose.wishes.user_id;
@@ -199,7 +200,8 @@ impl<'a> Question<'a> {
     /// Whether it is nothing to be notified of, whatever the rules say.
     async fn is_nothing(&mut self, wishes: &Wishes) -> Result<bool, MatrixError> {
         let pdu = &self.event.pdu;
-        if self.event.redacted_by.is_some() || wishes.ignored.contains(pdu.sender()) {
+        let is_ignored = || wishes.ignored.contains(pdu.sender());
+        if self.event.redacted_by.is_some() || is_dummy(pdu) || is_ignored() {
             return Ok(true);
         }
         let invites = pdu.is_state("m.room.member", wishes.user_id.as_str())

@@ -13,6 +13,7 @@ use std::{
 };
 
 use rhizome_protocol::Membership;
+use rhizome_rooms::loose_ends::is_dummy;
 use rhizome_storage::{
     DELIVERED, EntryKind, Fact, LiveEvent, MembershipRow, Pos, Receipt, RoomNo, StoredEvent, UserNo,
 };
@@ -176,6 +177,7 @@ fn is_message_of_another(
     let pdu = &event.pdu;
     pdu.state_key().is_none()
         && pdu.redacts().is_none()
+        && !is_dummy(pdu)
         && pdu.sender() != user
         && !ignored.contains(pdu.sender())
 }

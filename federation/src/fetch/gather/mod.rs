@@ -7,12 +7,15 @@
 //! 2. Missing auth events: `/event_auth`, then `/event` for what is still missing.
 //! 3. Missing prev events: `/get_missing_events` until it meets what we have, or enough came; what comes is
 //!    received in order, each by 1, 2 and 4. A server that pushes an event and doesn't give what it builds
-//!    on isn't believed: its event waits. One event that can't be had blocks nothing but the one after it:
-//!    when a third event builds on both, the second one comes by step 3 itself.
-//! 4. Where what came by step 3 has missing prevs, the history gets a gap: the state after each comes by
-//!    `/state_ids` and `/event` (or `/state`, when most of it is unknown), as outliers.
+//!    on isn't believed: its event waits. One event that can't be had blocks nothing but the one after it, and that
+//!    only until a third event builds on both: then the second one comes by step 3 itself.
+//! 4. Where what came by step 3 has missing prevs, the history gets a gap: the state before the event comes by
+//!    `/state_ids` and `/event` (or `/state`, when most of it is unknown), as outliers. Where nobody gives that, so do
+//!    the states after the prevs.
 //! 5. What then lacks nothing but the signature of the room's policy server gets it from that.
 
+mod lacking;
+mod once;
 mod search;
 mod servers;
 mod state;
@@ -23,7 +26,7 @@ use std::{
     time::Duration,
 };
 
-use rhizome_protocol::{Pdu, resolve::StateMap, topological::by_prev_events};
+use rhizome_protocol::{Pdu, topological::by_prev_events};
 use rhizome_rooms::{
     Error,
     policy_server::Asked,
@@ -32,10 +35,11 @@ use rhizome_rooms::{
 use rhizome_storage::{Direction, HistoryToken, Placement, Pos, RoomHead};
 use ruma::{EventId, OwnedEventId, ServerName, UInt, api::federation::event::get_missing_events};
 
-pub(crate) use self::servers::Servers;
+pub(super) use self::state::{at_gap, auth_events};
+pub(crate) use self::{lacking::Lacking, once::Once, servers::Servers};
 use self::{
-    search::{Search, ask},
-    state::{auth_events, state_after},
+    lacking::What,
+    search::{Search, ask, note_lack},
 };
 use crate::{
     Federation,
@@ -187,22 +191,13 @@ async fn settle(
                     break;
                 }
                 chased = true;
-                missing_events(fed, search, head, &pdu).await?;
+                missing_events(fed, search, head, &pdu, &need.prev).await?;
                 // The core says which prevs are missing even so.
                 continue;
             }
-            for prev in need
-                .prev
-                .iter()
-                .filter(|prev| !gathered.states_after.contains_key(*prev))
-                .cloned()
-                .collect::<Vec<_>>()
-            {
-                if let Some(state) = state_after(fed, search, head, &prev).await? {
-                    gathered.states_after.insert(prev, state);
-                    came = true;
-                }
-            }
+            let (id, unknown) = (pdu.event_id(), &need.prev);
+            let told = at_gap(fed, search, head, id, unknown, &mut gathered);
+            came |= Box::pin(told).await?;
         }
         if !came {
             break;
@@ -211,22 +206,23 @@ async fn settle(
     Ok(Outcome::Undecided(need))
 }
 
-/// Step 3: what lies between our newest events and this one.
+/// Step 3: what lies between our newest events and this one, of whose prevs these are `unknown`.
 async fn missing_events(
     fed: &Federation,
     search: &mut Search,
     head: &RoomHead,
     pdu: &Pdu,
+    unknown: &[OwnedEventId],
 ) -> Result<(), Error> {
-    let events = ask_for_missing(fed, search, head, pdu).await?;
-    let known = fed.store().known_event_ids(&ids(&events)).await?;
+    let events = ask_for_missing(fed, search, head, pdu, unknown).await?;
     // All at once, as far as possible.
     let looked = policy::look_at(fed, search.cause(), head, events).await?;
     for event in by_prev_events(&looked.pdus) {
-        if is_placed(fed, &known, event.event_id()).await? {
+        let id = event.event_id().to_owned();
+        let _alone = search.alone(fed, &id).await;
+        if is_placed(fed, &id).await? {
             continue;
         }
-        let id = event.event_id().to_owned();
         let came = (Came::Fetched, looked.gathered(&id));
         match Box::pin(settle(fed, search, head, event, came)).await? {
             Outcome::Decided(outcome) => {
@@ -248,6 +244,7 @@ async fn ask_for_missing(
     search: &mut Search,
     head: &RoomHead,
     pdu: &Pdu,
+    unknown: &[OwnedEventId],
 ) -> Result<Vec<Arc<Pdu>>, Error> {
     // The head as it is now: what was fetched before may have moved it.
     let now = fed.store().room_by_no(head.room).await?;
@@ -266,6 +263,7 @@ async fn ask_for_missing(
     let floor = first.first().map_or(0, |event| event.depth);
     let mut came: HashMap<OwnedEventId, Arc<Pdu>> = HashMap::new();
     let mut latest = vec![pdu.event_id().to_owned()];
+    let mut what: Vec<What> = unknown.iter().cloned().map(What::Prev).collect();
     while !latest.is_empty() && came.len() < MAX_MISSING {
         let mut request = get_missing_events::v1::Request::new(
             head.room_id.clone(),
@@ -273,7 +271,8 @@ async fn ask_for_missing(
             std::mem::take(&mut latest),
         );
         request.limit = UInt::from(MISSING_LIMIT);
-        let Some(mut answer) = ask(fed, search, &request, &answer::MISSING_EVENTS).await else {
+        let asked = ask(fed, search, &request, &what, &answer::MISSING_EVENTS);
+        let Some((server, mut answer)) = asked.await else {
             break;
         };
         let mut texts = answer.take(0);
@@ -288,6 +287,9 @@ async fn ask_for_missing(
                 .iter()
                 .map(|event| (event.event_id().to_owned(), Arc::clone(event))),
         );
+        // Of the first answer only: the questions after it are about others.
+        what.retain(|what| !matches!(what, What::Prev(prev) if came.contains_key(prev)));
+        note_lack(fed, &server, &std::mem::take(&mut what));
         if is_full {
             events.retain(|event| event.depth() > floor);
             latest = resting_on_unknown(fed, &came, &events).await?;
@@ -324,45 +326,20 @@ async fn resting_on_unknown(
 }
 
 /// Whether we have the event as part of the room's history, not just as an outlier.
-async fn is_placed(
-    fed: &Federation,
-    known: &HashSet<OwnedEventId>,
-    id: &EventId,
-) -> Result<bool, Error> {
-    if !known.contains(id) {
-        return Ok(false);
-    }
+pub(super) async fn is_placed(fed: &Federation, id: &EventId) -> Result<bool, Error> {
     let event = fed.store().event(id).await?;
     Ok(event.is_some_and(|event| event.placement != Placement::Outlier))
 }
 
-/// Step 4: the state after an event that stays unknown to the room's graph. `None` if it can't be had.
-///
-/// The event itself is fetched as well, as an outlier: its own effect on the state counts.
-pub(crate) async fn state_after_unknown(
+/// What may be asked for a page of history that `origin` gave us, by steps 2 and 4.
+pub(super) async fn for_history(
     fed: &Federation,
     head: &RoomHead,
     origin: &ServerName,
-    event_id: &EventId,
-) -> Result<Option<StateMap>, Error> {
-    // It has just told us of the event.
+) -> Result<Search, Error> {
+    // It has just told us of the events.
     fed.fetching().servers.answered(origin);
-    let mut search = Search::new(fed, head, origin, origin, Haste::Patient).await?;
-    state_after(fed, &mut search, head, event_id).await
-}
-
-/// Fetches missing auth events of an event, for whoever doesn't come by [`receive`].
-pub(crate) async fn auth_of(
-    fed: &Federation,
-    head: &RoomHead,
-    origin: &ServerName,
-    event_id: &EventId,
-    missing: &[OwnedEventId],
-) -> Result<bool, Error> {
-    // It has just told us of the event.
-    fed.fetching().servers.answered(origin);
-    let mut search = Search::new(fed, head, origin, origin, Haste::Patient).await?;
-    auth_events(fed, &mut search, head, event_id, missing).await
+    Search::new(fed, head, origin, origin, Haste::Patient).await
 }
 
 fn ids(events: &[Arc<Pdu>]) -> Vec<OwnedEventId> {

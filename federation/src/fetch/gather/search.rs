@@ -1,7 +1,8 @@
 //! Whom to ask for what is missing, and what asking may still cost.
 //!
 //! First the server that gave us the event, as it must have what it builds on; then its sender's; then a few others
-//! of the room, which have nothing to do with it and are asked little. Each request is counted as it goes out.
+//! of the room, which have nothing to do with it and are asked little. Each request is counted as it goes out; what a
+//! server lacked lately isn't asked of it again, and nothing is asked of one server twice at once.
 
 use std::{
     collections::HashSet,
@@ -13,6 +14,7 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream};
+use http::StatusCode;
 use rhizome_protocol::Pdu;
 use rhizome_rooms::Error;
 use rhizome_storage::RoomHead;
@@ -20,10 +22,14 @@ use ruma::{EventId, OwnedEventId, OwnedServerName, ServerName, api::federation::
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
-use super::Haste;
+use super::{
+    Haste,
+    lacking::{Waits, What},
+};
 use crate::{
     Federation,
     fetch::verify,
+    keyed::KeyedGuard,
     outbound::{
         Limits, OutboundError,
         answer::{self, Pieces, Shape},
@@ -35,6 +41,8 @@ const TIME: Duration = Duration::from_mins(2);
 /// The same for a first try, and the longest that one server is waited for in it.
 const QUICK_TIME: Duration = Duration::from_secs(10);
 const QUICK_PATIENCE: Duration = Duration::from_secs(4);
+/// The longest that somebody else is waited for who fetches the same. They may have come to a server that is silent.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// The most requests for one event to the server that gave it to us, and to all others.
 const MAX_REQUESTS: usize = 1_000;
 const MAX_TO_OTHERS: usize = 40;
@@ -46,7 +54,7 @@ const OTHER_SERVERS: usize = 2;
 const SPENT: Duration = Duration::from_secs(30);
 
 /// What gathering for one event may still cost, and whom it asks.
-pub(super) struct Search {
+pub(in crate::fetch) struct Search {
     /// The server whose event gives rise to this.
     cause: OwnedServerName,
     of_cause: AtomicUsize,
@@ -55,6 +63,15 @@ pub(super) struct Search {
     until: Instant,
     patience: Option<Duration>,
     servers: Vec<OwnedServerName>,
+}
+
+/// What became of a question.
+enum Heard<T> {
+    Answer(T),
+    /// The server hasn't got it, or what it gives is of no use.
+    Lacks,
+    /// It wasn't asked, or there is no answer.
+    Nothing,
 }
 
 impl Search {
@@ -106,15 +123,40 @@ impl Search {
             && servers.take(cause, server, now)
     }
 
-    /// Sends a request within the budgets, and notes how the server was. `None`: no answer that is one.
+    /// Whether a server needn't be asked, as it was lately, and had none of these. It counts as asked: who says that it
+    /// hasn't got something isn't asked more often than who is silent.
+    fn is_vain(&self, fed: &Federation, server: &ServerName, what: &[What]) -> bool {
+        let now = fed.store().clock().monotonic();
+        let lacking = &fed.fetching().lacking;
+        let mut each = what.iter();
+        let is_vain = !what.is_empty() && each.all(|one| lacking.is_known(server, one, now));
+        if is_vain {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+        }
+        is_vain
+    }
+
+    /// Waits for others who fetch what this event needs: what they have got needn't be fetched again. Not for long.
+    pub(in crate::fetch) async fn alone(
+        &self,
+        fed: &Federation,
+        event_id: &EventId,
+    ) -> Option<KeyedGuard<OwnedEventId>> {
+        let turn = fed.fetching().gaps.lock(event_id.to_owned());
+        let patience = self.patience.unwrap_or(PATIENCE);
+        let until = self.until.min(Instant::now() + patience);
+        timeout_at(until, turn).await.ok()
+    }
+
+    /// Sends a request within the budgets, and notes how the server was.
     async fn hear<T>(
         &self,
         fed: &Federation,
         server: &ServerName,
         sent: impl Future<Output = Result<T, OutboundError>>,
-    ) -> Option<T> {
+    ) -> Heard<T> {
         if !self.take(fed, server) {
-            return None;
+            return Heard::Nothing;
         }
         self.asked.fetch_add(1, Ordering::Relaxed);
         let (servers, clock) = (&fed.fetching().servers, fed.store().clock());
@@ -135,12 +177,16 @@ impl Search {
             Err(_) => servers.was_slow(server, now),
         }
         match heard {
-            Ok(Ok(answer)) => Some(answer),
+            Ok(Ok(answer)) => Heard::Answer(answer),
             Ok(Err(error)) => {
                 tracing::debug!(%server, %error, "a server can't help with what is missing");
-                None
+                if is_lack(&error) {
+                    Heard::Lacks
+                } else {
+                    Heard::Nothing
+                }
             }
-            Err(_) => None,
+            Err(_) => Heard::Nothing,
         }
     }
 
@@ -156,6 +202,27 @@ impl Search {
             .iter()
             .filter_map(|server| fed.fetching().servers.rest_of(server, now));
         Some(rests.min().unwrap_or(SPENT))
+    }
+}
+
+/// Whether a server has said that it hasn't got something, or what it gives can't be it. Who is busy may have it.
+fn is_lack(error: &OutboundError) -> bool {
+    const NO: [StatusCode; 3] = [
+        StatusCode::BAD_REQUEST,
+        StatusCode::FORBIDDEN,
+        StatusCode::NOT_FOUND,
+    ];
+    let refused = error.status().is_some_and(|status| NO.contains(&status));
+    refused || matches!(error, OutboundError::Answer(_))
+}
+
+/// Remembers that a server lacks these.
+pub(super) fn note_lack(fed: &Federation, server: &ServerName, what: &[What]) {
+    let now = fed.store().clock().monotonic();
+    let config = fed.config();
+    let waits = Waits::of(config.retry_min, config.retry_max);
+    for one in what {
+        fed.fetching().lacking.note(server, one, now, waits);
     }
 }
 
@@ -190,6 +257,7 @@ pub(super) async fn single_events(
     let search: &Search = search;
     let mut missing = wanted.to_vec();
     let mut raws: Vec<Box<RawValue>> = Vec::new();
+    let mut given: Vec<(OwnedEventId, &OwnedServerName)> = Vec::new();
     for server in &search.servers {
         let asked: Vec<(OwnedEventId, Option<Box<RawValue>>)> = stream::iter(missing)
             .map(|id| single_event(fed, search, server, id))
@@ -199,7 +267,10 @@ pub(super) async fn single_events(
         missing = Vec::new();
         for (id, answer) in asked {
             match answer {
-                Some(raw) => raws.push(raw),
+                Some(raw) => {
+                    raws.push(raw);
+                    given.push((id, server));
+                }
                 None => missing.push(id),
             }
         }
@@ -210,6 +281,12 @@ pub(super) async fn single_events(
     let wanted: HashSet<&EventId> = wanted.iter().map(AsRef::as_ref).collect();
     let mut events = verify::batch(fed, head.rules, &head.room_id, raws).await;
     events.retain(|event| wanted.contains(event.event_id()));
+    let good: HashSet<&EventId> = events.iter().map(|event| event.event_id()).collect();
+    for (id, server) in given {
+        if !good.contains(&*id) {
+            note_lack(fed, server, &[What::Event(id)]);
+        }
+    }
     events
 }
 
@@ -219,32 +296,54 @@ async fn single_event(
     server: &ServerName,
     id: OwnedEventId,
 ) -> (OwnedEventId, Option<Box<RawValue>>) {
-    let request = get_event::v1::Request::new(id.clone());
-    let limits = Limits {
-        max_body: answer::EVENT,
-        ..Limits::default()
-    };
-    let sent = fed.outbound().send_limited(server, request, limits);
-    let answer = search.hear(fed, server, sent).await;
-    (id, answer.map(|answer| answer.pdu))
+    let what = What::Event(id.clone());
+    if search.is_vain(fed, server, std::slice::from_ref(&what)) {
+        return (id, None);
+    }
+    let key = (server.to_owned(), id.clone());
+    let asked = fed.fetching().asked.get(key, async {
+        let request = get_event::v1::Request::new(id.clone());
+        let limits = Limits {
+            max_body: answer::EVENT,
+            ..Limits::default()
+        };
+        let sent = fed.outbound().send_limited(server, request, limits);
+        match search.hear(fed, server, sent).await {
+            Heard::Answer(answer) => Some(answer.pdu),
+            Heard::Lacks => {
+                note_lack(fed, server, &[what]);
+                None
+            }
+            Heard::Nothing => None,
+        }
+    });
+    // Who asks for somebody else as well may have more time.
+    let answer = timeout_at(search.until, asked).await.ok().flatten();
+    (id, answer)
 }
 
-/// Asks one server after the other until one gives something.
+/// Asks one server after the other until one gives something; which that was. `what` is asked for: who lacked all of it
+/// lately isn't asked.
 pub(super) async fn ask<R>(
     fed: &Federation,
     search: &mut Search,
     request: &R,
+    what: &[What],
     shape: &'static Shape,
-) -> Option<Pieces>
+) -> Option<(OwnedServerName, Pieces)>
 where
     R: ruma::api::OutgoingRequest,
     for<'a> R::PathBuilder: ruma::api::path_builder::PathBuilder<Input<'a> = ()>,
 {
     for server in &search.servers {
+        if search.is_vain(fed, server, what) {
+            continue;
+        }
         let sent = fed.outbound().pieces(server, request.clone(), shape);
         match search.hear(fed, server, sent).await {
-            Some(answer) if !answer.is_empty() => return Some(answer),
-            _ => {}
+            Heard::Answer(answer) if !answer.is_empty() => return Some((server.clone(), answer)),
+            Heard::Answer(_) | Heard::Lacks => note_lack(fed, server, what),
+            Heard::Nothing => {}
         }
     }
     None

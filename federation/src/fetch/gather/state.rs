@@ -1,11 +1,14 @@
-//! What an event rests on: auth events, and the state after prevs that stay unknown.
+//! What an event rests on: auth events, and the state where prevs stay unknown.
 
 use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
-use rhizome_protocol::{Pdu, RoomRules, StateKey, resolve::StateMap};
-use rhizome_rooms::{Error, receive};
-use rhizome_storage::{RoomHead, Status};
+use rhizome_protocol::{Pdu, StateKey, resolve::StateMap};
+use rhizome_rooms::{
+    Error,
+    receive::{self, Gathered},
+};
+use rhizome_storage::{RoomHead, Status, StoredEvent};
 use ruma::{
     EventId, OwnedEventId,
     api::federation::{
@@ -16,7 +19,8 @@ use ruma::{
 
 use super::{
     ids,
-    search::{Search, ask, single_events},
+    lacking::What,
+    search::{Search, ask, note_lack, single_events},
 };
 use crate::{
     Federation,
@@ -28,9 +32,11 @@ use crate::{
 const SINGLY: usize = 100;
 /// How many steps down the auth chain single events are followed.
 const MAX_STEPS: usize = 6;
+/// How many events of a state are looked at together.
+const TOGETHER: usize = 1_000;
 
 /// Step 2: the auth events that we lack, with theirs. Whether anything came.
-pub(super) async fn auth_events(
+pub(in crate::fetch) async fn auth_events(
     fed: &Federation,
     search: &mut Search,
     head: &RoomHead,
@@ -39,8 +45,10 @@ pub(super) async fn auth_events(
 ) -> Result<bool, Error> {
     let request =
         get_event_authorization::v1::Request::new(head.room_id.clone(), event_id.to_owned());
+    let what = [What::Auth(event_id.to_owned())];
     let mut came = false;
-    if let Some(answer) = ask(fed, search, &request, &answer::EVENT_AUTH).await {
+    let asked = ask(fed, search, &request, &what, &answer::EVENT_AUTH);
+    if let Some((_, answer)) = asked.await {
         came |= store_pieces(fed, head, answer).await?;
     }
     let known = fed.store().known_event_ids(missing).await?;
@@ -79,78 +87,125 @@ pub(super) async fn fetch_with_auth(
     store_outliers(fed, head, fetched).await
 }
 
-pub(super) async fn state_after(
+/// Step 4: the state at a gap, where these prevs of an event are unknown. Whether any came that wasn't `gathered`.
+///
+/// What is asked for first is the state before the event itself: whoever has the event has that, also if they came into
+/// the room right before it, and one answer stands for all of its prevs. Where nobody gives it, the states after the
+/// prevs are asked for, which a server may have that hasn't got the event yet.
+pub(in crate::fetch) async fn at_gap(
     fed: &Federation,
     search: &mut Search,
     head: &RoomHead,
     event_id: &EventId,
+    unknown: &[OwnedEventId],
+    gathered: &mut Gathered,
+) -> Result<bool, Error> {
+    if gathered.states_before.contains_key(event_id) {
+        return Ok(false);
+    }
+    if let Some(state) = told_at(fed, search, head, event_id, None).await? {
+        gathered.states_before.insert(event_id.to_owned(), state);
+        return Ok(true);
+    }
+    let mut came = false;
+    for prev in unknown {
+        if gathered.states_after.contains_key(prev) {
+            continue;
+        }
+        if let Some(state) = told_at(fed, search, head, prev, Some(prev)).await? {
+            gathered.states_after.insert(prev.clone(), state);
+            came = true;
+        }
+    }
+    Ok(came)
+}
+
+/// The state before an event as another server tells it, or with the event's own `effect` the one after it. That takes
+/// the event itself, which is fetched as well. `None` if it can't be had.
+async fn told_at(
+    fed: &Federation,
+    search: &mut Search,
+    head: &RoomHead,
+    event_id: &EventId,
+    effect: Option<&OwnedEventId>,
 ) -> Result<Option<StateMap>, Error> {
     let request = get_room_state_ids::v1::Request::new(event_id.to_owned(), head.room_id.clone());
-    let Some(mut answer) = ask(fed, search, &request, &answer::STATE_IDS).await else {
+    let what = [What::StateIds(event_id.to_owned())];
+    let asked = ask(fed, search, &request, &what, &answer::STATE_IDS);
+    let Some((server, mut answer)) = asked.await else {
         return Ok(None);
     };
     let (pdu_ids, auth_chain_ids) = (ids_of(answer.take(0)).await, ids_of(answer.take(1)).await);
     // Of the same server, the state itself is asked for next.
     drop(answer);
     let mut wanted: Vec<OwnedEventId> = pdu_ids.iter().chain(&auth_chain_ids).cloned().collect();
-    wanted.push(event_id.to_owned());
-    let known = fed.store().known_event_ids(&wanted).await?;
-    let missing: Vec<OwnedEventId> = wanted
-        .into_iter()
-        .filter(|id| !known.contains(id))
-        .collect();
+    wanted.extend(effect.cloned());
+    wanted.sort_unstable();
+    wanted.dedup();
+    let missing = unknown_of(fed, wanted).await?;
     if missing.len() > SINGLY {
         whole_state(fed, search, head, event_id).await?;
-        let known = fed.store().known_event_ids(&missing).await?;
-        let rest = missing
-            .into_iter()
-            .filter(|id| !known.contains(id))
-            .collect();
+        let rest = unknown_of(fed, missing).await?;
         fetch_with_auth(fed, search, head, rest).await?;
     } else if !missing.is_empty() {
         fetch_with_auth(fed, search, head, missing).await?;
     }
-    state_of_ids(fed, head.rules, &pdu_ids, event_id).await
+    let state = state_of_ids(fed, &pdu_ids, event_id, effect.is_some()).await?;
+    if state.is_none() {
+        // The next time another server is asked.
+        note_lack(fed, &server, &what);
+    }
+    Ok(state)
 }
 
-/// The map of a state that was told as ids, after `event_id`. Entries that can't be had (they don't
+/// Those of these that aren't stored in any way.
+async fn unknown_of(fed: &Federation, ids: Vec<OwnedEventId>) -> Result<Vec<OwnedEventId>, Error> {
+    let mut unknown = Vec::new();
+    for part in ids.chunks(TOGETHER) {
+        let known = fed.store().known_event_ids(part).await?;
+        unknown.extend(part.iter().filter(|id| !known.contains(*id)).cloned());
+    }
+    Ok(unknown)
+}
+
+/// The map of a state that was told as ids, at `event_id`. Entries that can't be had (they don't
 /// verify, nobody gives them) are left out; without the create event there is no state.
 async fn state_of_ids(
     fed: &Federation,
-    rules: &'static RoomRules,
     state_ids: &[OwnedEventId],
     event_id: &EventId,
+    with_effect: bool,
 ) -> Result<Option<StateMap>, Error> {
     let mut state = StateMap::new();
-    for event in fed.store().events(state_ids).await? {
-        if event.status != Status::Rejected
-            && let Some(key) = event.pdu.state_key()
-        {
-            state.insert(
-                StateKey::new(event.pdu.kind(), key),
-                event.pdu.event_id().to_owned(),
-            );
+    // The events of a large room aren't to be in memory all together.
+    for part in state_ids.chunks(TOGETHER) {
+        for event in fed.store().events(part).await? {
+            add(&mut state, &event);
         }
     }
     let left_out = state_ids.len().saturating_sub(state.len());
     if left_out > 0 {
         tracing::info!(at = %event_id, left_out, "a state of another server isn't complete");
     }
-    let Some(event) = fed.store().event(event_id).await? else {
-        return Ok(None);
-    };
-    if event.status != Status::Rejected
-        && let Some(key) = event.pdu.state_key()
-    {
-        state.insert(
-            StateKey::new(event.pdu.kind(), key),
-            event.pdu.event_id().to_owned(),
-        );
+    if with_effect {
+        let Some(event) = fed.store().event(event_id).await? else {
+            return Ok(None);
+        };
+        add(&mut state, &event);
     }
-    debug_assert!(rules == event.pdu.rules());
     Ok(state
         .contains_key(&StateKey::new("m.room.create", ""))
         .then_some(state))
+}
+
+/// What an event does to a state.
+fn add(state: &mut StateMap, event: &StoredEvent) {
+    if event.status != Status::Rejected
+        && let Some(key) = event.pdu.state_key()
+    {
+        let entry = StateKey::new(event.pdu.kind(), key);
+        state.insert(entry, event.pdu.event_id().to_owned());
+    }
 }
 
 /// The whole state and auth chain in one answer.
@@ -161,7 +216,9 @@ async fn whole_state(
     event_id: &EventId,
 ) -> Result<(), Error> {
     let request = get_room_state::v1::Request::new(event_id.to_owned(), head.room_id.clone());
-    if let Some(answer) = ask(fed, search, &request, &answer::STATE).await {
+    let what = [What::State(event_id.to_owned())];
+    let asked = ask(fed, search, &request, &what, &answer::STATE);
+    if let Some((_, answer)) = asked.await {
         store_pieces(fed, head, answer).await?;
     }
     Ok(())
