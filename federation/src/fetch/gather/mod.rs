@@ -12,6 +12,9 @@
 //! 4. Where what came by step 3 has missing prevs, the history gets a gap: the state after each comes by
 //!    `/state_ids` and `/event` (or `/state`, when most of it is unknown), as outliers.
 //! 5. What then lacks nothing but the signature of the room's policy server gets it from that.
+//!
+//! For a server that isn't in the room, as far as we know, steps 2 and 4 ask its members, and what the room doesn't allow of what it
+//! gives isn't kept: it could fill our disk with what nobody is in need of.
 
 mod search;
 mod servers;
@@ -34,7 +37,7 @@ use ruma::{EventId, OwnedEventId, ServerName, UInt, api::federation::event::get_
 
 pub(crate) use self::servers::Servers;
 use self::{
-    search::{Search, ask},
+    search::{Search, Sought, ask},
     state::{auth_events, state_after},
 };
 use crate::{
@@ -52,6 +55,9 @@ const FULL_ANSWER: usize = 10;
 const MAX_MISSING: usize = 200;
 /// How many events are named as the ends of what is missing.
 const MAX_ENDS: usize = 20;
+/// Entries of states that are told before one event, after which it gets no more of them: they are there all at once. Ten states
+/// of a room of a hundred thousand.
+const MAX_TOLD: usize = 1_000_000;
 /// How often the core is asked again after something came.
 const MAX_ROUNDS: usize = 6;
 
@@ -159,9 +165,10 @@ async fn settle(
     let mut chased = false;
     let mut need = Need::default();
     for _ in 0..MAX_ROUNDS {
-        let received = match came_by {
-            Came::Pushed => receive::pushed(fed.rooms(), Arc::clone(&pdu), &gathered).await?,
-            Came::Fetched => receive::receive(fed.rooms(), Arc::clone(&pdu), &gathered).await?,
+        let received = if came_by == Came::Fetched && search.is_of_member() {
+            receive::receive(fed.rooms(), Arc::clone(&pdu), &gathered).await?
+        } else {
+            receive::pushed(fed.rooms(), Arc::clone(&pdu), &gathered).await?
         };
         need = match received {
             Received::Need(need) => need,
@@ -198,6 +205,10 @@ async fn settle(
                 .cloned()
                 .collect::<Vec<_>>()
             {
+                let told = gathered.states_after.values().map(StateMap::len);
+                if told.sum::<usize>() > MAX_TOLD {
+                    break;
+                }
                 if let Some(state) = state_after(fed, search, head, &prev).await? {
                     gathered.states_after.insert(prev, state);
                     came = true;
@@ -273,7 +284,8 @@ async fn ask_for_missing(
             std::mem::take(&mut latest),
         );
         request.limit = UInt::from(MISSING_LIMIT);
-        let Some(mut answer) = ask(fed, search, &request, &answer::MISSING_EVENTS).await else {
+        let shape = &answer::MISSING_EVENTS;
+        let Some(mut answer) = ask(fed, search, Sought::History, &request, shape).await else {
             break;
         };
         let mut texts = answer.take(0);

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
-use rhizome_protocol::{Pdu, RoomRules, StateKey, resolve::StateMap};
+use rhizome_protocol::{Pdu, StateKey, resolve::StateMap};
 use rhizome_rooms::{Error, receive};
 use rhizome_storage::{RoomHead, Status};
 use ruma::{
@@ -16,7 +16,7 @@ use ruma::{
 
 use super::{
     ids,
-    search::{Search, ask, single_events},
+    search::{Search, Sought, ask, single_events},
 };
 use crate::{
     Federation,
@@ -40,7 +40,8 @@ pub(super) async fn auth_events(
     let request =
         get_event_authorization::v1::Request::new(head.room_id.clone(), event_id.to_owned());
     let mut came = false;
-    if let Some(answer) = ask(fed, search, &request, &answer::EVENT_AUTH).await {
+    let shape = &answer::EVENT_AUTH;
+    if let Some(answer) = ask(fed, search, Sought::Aside, &request, shape).await {
         came |= store_pieces(fed, head, answer).await?;
     }
     let known = fed.store().known_event_ids(missing).await?;
@@ -86,7 +87,8 @@ pub(super) async fn state_after(
     event_id: &EventId,
 ) -> Result<Option<StateMap>, Error> {
     let request = get_room_state_ids::v1::Request::new(event_id.to_owned(), head.room_id.clone());
-    let Some(mut answer) = ask(fed, search, &request, &answer::STATE_IDS).await else {
+    let shape = &answer::STATE_IDS;
+    let Some(mut answer) = ask(fed, search, Sought::Aside, &request, shape).await else {
         return Ok(None);
     };
     let (pdu_ids, auth_chain_ids) = (ids_of(answer.take(0)).await, ids_of(answer.take(1)).await);
@@ -110,20 +112,21 @@ pub(super) async fn state_after(
     } else if !missing.is_empty() {
         fetch_with_auth(fed, search, head, missing).await?;
     }
-    state_of_ids(fed, head.rules, &pdu_ids, event_id).await
+    state_of_ids(fed, head, &pdu_ids, event_id).await
 }
 
 /// The map of a state that was told as ids, after `event_id`. Entries that can't be had (they don't
-/// verify, nobody gives them) are left out; without the create event there is no state.
+/// verify, nobody gives them, they are of another room) are left out; without the create event there is no state.
 async fn state_of_ids(
     fed: &Federation,
-    rules: &'static RoomRules,
+    head: &RoomHead,
     state_ids: &[OwnedEventId],
     event_id: &EventId,
 ) -> Result<Option<StateMap>, Error> {
     let mut state = StateMap::new();
     for event in fed.store().events(state_ids).await? {
-        if event.status != Status::Rejected
+        if event.room == head.room
+            && event.status != Status::Rejected
             && let Some(key) = event.pdu.state_key()
         {
             state.insert(
@@ -136,7 +139,8 @@ async fn state_of_ids(
     if left_out > 0 {
         tracing::info!(at = %event_id, left_out, "a state of another server isn't complete");
     }
-    let Some(event) = fed.store().event(event_id).await? else {
+    let event = fed.store().event(event_id).await?;
+    let Some(event) = event.filter(|event| event.room == head.room) else {
         return Ok(None);
     };
     if event.status != Status::Rejected
@@ -147,7 +151,6 @@ async fn state_of_ids(
             event.pdu.event_id().to_owned(),
         );
     }
-    debug_assert!(rules == event.pdu.rules());
     Ok(state
         .contains_key(&StateKey::new("m.room.create", ""))
         .then_some(state))
@@ -161,7 +164,8 @@ async fn whole_state(
     event_id: &EventId,
 ) -> Result<(), Error> {
     let request = get_room_state::v1::Request::new(event_id.to_owned(), head.room_id.clone());
-    if let Some(answer) = ask(fed, search, &request, &answer::STATE).await {
+    let shape = &answer::STATE;
+    if let Some(answer) = ask(fed, search, Sought::Aside, &request, shape).await {
         store_pieces(fed, head, answer).await?;
     }
     Ok(())
