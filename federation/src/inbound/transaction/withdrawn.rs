@@ -31,9 +31,10 @@ pub(super) async fn withdrawn_invite(
     if text("type") != Some("m.room.member") || user.server_name() != fed.server_name() {
         return Ok(());
     }
-    // The room may answer a knock before its door has told us that it was taken.
+    // The room may answer a knock before its door has told us that it was taken. That is waited for, and nobody who wants into
+    // the room waits for what follows.
     let knocks = fed.joining().turns.lock(room_id.to_owned());
-    let _taken = tokio::time::timeout(KNOCK_PATIENCE, knocks).await;
+    drop(tokio::time::timeout(KNOCK_PATIENCE, knocks).await);
     let (Some(user_no), Some(room)) = (
         fed.store().known_user(user).await?,
         fed.store().known_room(room_id).await?,
