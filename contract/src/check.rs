@@ -123,23 +123,43 @@ impl Exchange {
         if answer::is_unrecognized(self) {
             return Checked::default();
         }
-        let mut findings = Vec::new();
-        let mut add = |part, faults: Vec<Fault>| {
-            let new = faults
-                .into_iter()
-                .map(|fault| self.finding(found.key, part, fault));
-            findings.extend(new);
-        };
+        let mut wrong = Vec::new();
         if self.status < 300 {
-            add(Part::Authorization, self.authorization(found, query));
-            add(Part::Parameter, self.parameters(found, query));
-            add(Part::Request, self.request(found));
+            wrong.push((Part::Authorization, self.authorization(found, query)));
+            wrong.extend(self.asks(found, query));
         }
-        add(Part::Status, answer::status(self, found));
-        add(Part::Answer, answer::body(self, found));
+        wrong.push((Part::Status, answer::status(self, found)));
+        wrong.push((Part::Answer, answer::body(self, found)));
+        self.checked(found, wrong)
+    }
+
+    /// Compares the request alone, which must be right whatever it is answered: one of ours to another server.
+    pub fn check_request(&self) -> Checked {
+        let (path, query) = self.target.split_once('?').unwrap_or((&self.target, ""));
+        let Some(found) = specification::find(&self.method, path) else {
+            return Checked::default();
+        };
+        let mut wrong = vec![(Part::Authorization, self.signature(&found))];
+        wrong.extend(self.asks(&found, query));
+        self.checked(&found, wrong)
+    }
+
+    /// What is wrong with what is asked for.
+    fn asks(&self, found: &Found, query: &str) -> [(Part, Vec<Fault>); 2] {
+        [
+            (Part::Parameter, self.parameters(found, query)),
+            (Part::Request, self.request(found)),
+        ]
+    }
+
+    fn checked(&self, found: &Found, wrong: Vec<(Part, Vec<Fault>)>) -> Checked {
+        let wrong = wrong.into_iter().flat_map(|(part, faults)| {
+            let faults = faults.into_iter();
+            faults.map(move |fault| self.finding(found.key, part, fault))
+        });
         Checked {
             operation: Some(found.key),
-            findings,
+            findings: wrong.collect(),
         }
     }
 
@@ -161,6 +181,27 @@ impl Exchange {
             return Vec::new();
         }
         vec![fault("", "is missing")]
+    }
+
+    /// What is wrong with how one server shows another who it is.
+    fn signature(&self, found: &Found) -> Vec<Fault> {
+        if !found.operation.auth {
+            return Vec::new();
+        }
+        let header = self.header(AUTHORIZATION.as_str());
+        let rest = header
+            .as_deref()
+            .and_then(|header| header.strip_prefix("X-Matrix "));
+        let Some(rest) = rest else {
+            return vec![fault("", "is no signature of a server")];
+        };
+        let has = |name: &str| (rest.split(',')).any(|one| one.starts_with(&format!("{name}=\"")));
+        let lacking = ["origin", "destination", "key", "sig"]
+            .into_iter()
+            .filter(|name| !has(name));
+        lacking
+            .map(|name| fault(&format!("/{name}"), "is missing"))
+            .collect()
     }
 
     /// What is wrong with the variables of path, query and headers.

@@ -3,7 +3,8 @@
 //! A [`Watch`] stands over a server's router in tests and looks at each [`Exchange`]: is there such an operation; are
 //! the variables of its path and query, its body and its access token as the operation wants them, or was the request
 //! refused; is the answer's status one of the operation's or of those that any may give; is its body as described, or
-//! an error with an `errcode`. What isn't fails the test, unless [`DEVIATIONS`] says why it is right.
+//! an error with an `errcode`. What isn't fails the test, unless [`DEVIATIONS`] says why it is right. What our servers ask of
+//! others that are made up by a test, and may answer anything, is [looked at](Watch::asked) by itself.
 //!
 //! `contract/data/` holds what the files say in a form of its own, without their prose; `scripts/contract` makes it.
 //! The schemas are judged by a small evaluator here: these files use 15 keywords, the crate `jsonschema` brings 78

@@ -17,7 +17,11 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::StatusCode;
 use http_body::{Body as _, Frame, SizeHint};
 
-use crate::{check::Finding, coverage, deviations, exchange::Exchange};
+use crate::{
+    check::{Checked, Finding},
+    coverage, deviations,
+    exchange::Exchange,
+};
 
 /// Larger bodies go through unchecked: they take long to read in an unoptimised build, and what they consist of comes
 /// in small ones too.
@@ -68,11 +72,25 @@ impl Watch {
     }
 
     fn look(&self, exchange: &Exchange) {
-        let mut checked = exchange.check();
+        let checked = exchange.check();
         let binary = self.seen.binary;
         if let (Some(binary), Some(operation)) = (binary, checked.operation) {
             coverage::saw(binary, operation, exchange.status);
         }
+        self.judge(exchange, checked);
+    }
+
+    /// Looks at a request that a server of ours makes of one that isn't watched itself, and may answer anything.
+    pub fn asked(&self, exchange: &Exchange) {
+        let checked = exchange.check_request();
+        if let (Some(binary), Some(operation)) = (self.seen.binary, checked.operation) {
+            coverage::asked(binary, operation);
+        }
+        self.judge(exchange, checked);
+    }
+
+    fn judge(&self, exchange: &Exchange, mut checked: Checked) {
+        let binary = self.seen.binary;
         checked.findings.retain(|finding| {
             let accepted = deviations::accepting(exchange, finding);
             if let (Some(binary), Some(case)) = (binary, accepted) {

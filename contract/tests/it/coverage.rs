@@ -7,6 +7,7 @@ use rhizome_contract::{
 
 const SYNC: &str = "GET /_matrix/client/v3/sync";
 const LOGIN: &str = "POST /_matrix/client/v3/login";
+const SIGN: &str = "POST /_matrix/policy/v1/sign";
 
 fn coverage(lines: &[(&str, String)]) -> Coverage {
     let mut coverage = Coverage::default();
@@ -22,8 +23,15 @@ fn a_page_says_what_is_there_and_who_tests_it() {
         ("one", format!("routed {SYNC}")),
         ("two", format!("tested {SYNC}")),
         ("one", format!("tested {SYNC}")),
+        ("two", format!("asked {SIGN}")),
     ])
     .page();
+    assert!(
+        page.contains(&format!(
+            "| `{SIGN}` | of policy servers, which ours ask | two |"
+        )),
+        "{page}"
+    );
     assert!(
         page.contains(&format!("| `{SYNC}` | yes | one, two |")),
         "{page}"
@@ -43,6 +51,12 @@ fn what_no_test_uses_and_what_nothing_needs_is_complained_of() {
         .collect();
     lines.push(("one", format!("routed {SYNC}")));
     lines.push(("one", format!("tested {SYNC}")));
+    let unasked = coverage(&lines).complaints();
+    assert!(
+        unasked.len() == 1 && unasked[0].starts_with(SIGN),
+        "{unasked:?}"
+    );
+    lines.push(("two", format!("asked {SIGN}")));
     assert_eq!(coverage(&lines).complaints(), Vec::<String>::new());
     lines.push(("one", format!("routed {LOGIN}")));
     let stale = lines.remove(0).1.replace("deviated ", "");

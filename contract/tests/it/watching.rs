@@ -1,8 +1,9 @@
 //! A watched router.
 
 use axum::{Router, body::Body, routing::any};
-use http::{Request, StatusCode};
-use rhizome_contract::Watch;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header::AUTHORIZATION};
+use rhizome_contract::{Exchange, Watch};
 use tower::ServiceExt as _;
 
 /// A server that says the same to everything.
@@ -62,5 +63,48 @@ async fn it_fails_the_test_when_nobody_asks() {
 async fn a_body_that_was_not_read_is_not_judged() {
     let watch = Watch::unrecorded();
     ask(watch.over(server(SESSION, false)), Body::from("{}")).await;
+    watch.assert_kept();
+}
+
+const SIGNATURE: &str = r#"X-Matrix origin="a",destination="b",key="ed25519:1",sig="x""#;
+
+/// A transaction that a server of ours sends to one that doesn't exist.
+fn sent(authorization: &'static str, body: &'static str) -> Exchange {
+    let authorization = HeaderValue::from_static(authorization);
+    Exchange {
+        method: "PUT".to_owned(),
+        target: "/_matrix/federation/v1/send/1".to_owned(),
+        headers: HeaderMap::from_iter([(AUTHORIZATION, authorization)]),
+        sent: Some(Bytes::from_static(body.as_bytes())),
+        status: 0,
+        answer: None,
+    }
+}
+
+#[test]
+fn what_is_asked_of_others_is_judged_whatever_they_answer() {
+    let watch = Watch::unrecorded();
+    let good = r#"{"origin":"a","origin_server_ts":1,"pdus":[]}"#;
+    watch.asked(&sent(SIGNATURE, good));
+    watch.assert_kept();
+}
+
+#[test]
+#[should_panic(expected = "Request /pdus is missing")]
+fn a_bad_request_of_ours_fails_the_test() {
+    let watch = Watch::unrecorded();
+    watch.asked(&sent(SIGNATURE, r#"{"origin":"a","origin_server_ts":1}"#));
+    watch.assert_kept();
+}
+
+#[test]
+#[should_panic(expected = "Authorization /destination is missing")]
+fn and_so_does_half_a_signature() {
+    let watch = Watch::unrecorded();
+    let half = r#"X-Matrix origin="a",key="ed25519:1",sig="x""#;
+    watch.asked(&sent(
+        half,
+        r#"{"origin":"a","origin_server_ts":1,"pdus":[]}"#,
+    ));
     watch.assert_kept();
 }

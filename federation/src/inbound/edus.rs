@@ -60,6 +60,27 @@ struct ReceiptData {
     thread_id: Option<String>,
 }
 
+/// The rooms that a transaction names, each looked at once: how long that takes is up to the room's ACL.
+#[derive(Default)]
+struct Named(HashMap<OwnedRoomId, Option<Arc<RoomHead>>>);
+
+impl Named {
+    /// The room, if we are in it and its ACL lets `origin` in.
+    async fn open(
+        &mut self,
+        fed: &Federation,
+        origin: &ServerName,
+        room_id: &RoomId,
+    ) -> Result<Option<Arc<RoomHead>>, MatrixError> {
+        if let Some(known) = self.0.get(room_id) {
+            return Ok(known.clone());
+        }
+        let room = open_room(fed, origin, room_id).await?;
+        self.0.insert(room_id.to_owned(), room.clone());
+        Ok(room)
+    }
+}
+
 /// Applies what is understood and allowed, and gives what is to be written; the rest leaves a line in the
 /// log.
 ///
@@ -72,19 +93,22 @@ pub(super) async fn apply(
 ) -> Result<(Vec<Fact>, Vec<Update>), MatrixError> {
     let (mut budget, mut claims) = (MAX_RECEIPTS, Vec::new());
     let (mut messages, mut updates) = (Vec::new(), Vec::new());
-    let mut users = presence::MAX_USERS;
+    let (mut rooms, mut users) = (Named::default(), presence::MAX_USERS);
     for edu in edus {
         let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(edu.json().get()) else {
             continue;
         };
         match envelope.edu_type.as_str() {
             "m.typing" => match serde_json::from_str(envelope.content.get()) {
-                Ok(content) => typing(fed, origin, &content).await?,
+                Ok(content) => typing(fed, origin, &mut rooms, &content).await?,
                 Err(error) => tracing::debug!(%origin, %error, "malformed m.typing"),
             },
             "m.presence" => presence::take(fed, origin, envelope.content, &mut users).await?,
             "m.receipt" => match serde_json::from_str(envelope.content.get()) {
-                Ok(content) => receipts(fed, origin, content, &mut budget, &mut claims).await?,
+                Ok(content) => {
+                    let into = (&mut budget, &mut claims);
+                    receipts(fed, origin, &mut rooms, content, into).await?;
+                }
                 Err(error) => tracing::debug!(%origin, %error, "malformed m.receipt"),
             },
             "m.direct_to_device" => match serde_json::from_str(envelope.content.get()) {
@@ -122,12 +146,13 @@ pub(super) fn write_nothing(edus: &[Raw<Edu>]) -> bool {
 async fn typing(
     fed: &Federation,
     origin: &ServerName,
+    rooms: &mut Named,
     typing: &TypingContent,
 ) -> Result<(), MatrixError> {
     if typing.user_id.server_name() != origin {
         return Ok(());
     }
-    if let Some(head) = open_room(fed, origin, &typing.room_id).await?
+    if let Some(head) = rooms.open(fed, origin, &typing.room_id).await?
         && joined(fed, &head, &typing.user_id).await?.is_some()
     {
         fed.store()
@@ -151,9 +176,9 @@ struct Claim {
 async fn receipts(
     fed: &Federation,
     origin: &ServerName,
+    rooms: &mut Named,
     receipts: Receipts,
-    budget: &mut usize,
-    claims: &mut Vec<Claim>,
+    (budget, claims): (&mut usize, &mut Vec<Claim>),
 ) -> Result<(), MatrixError> {
     let mut spend = || {
         let left = budget.checked_sub(1);
@@ -168,7 +193,7 @@ async fn receipts(
         if !spend() {
             break;
         }
-        let Some(head) = open_room(fed, origin, &room_id).await? else {
+        let Some(head) = rooms.open(fed, origin, &room_id).await? else {
             continue;
         };
         let of_users = kinds.into_iter().flat_map(|(kind, users)| {

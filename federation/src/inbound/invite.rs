@@ -10,7 +10,7 @@ use rhizome_rooms::{
     Error,
     invites::{self, Verdict},
     membership::{self, remote_invite},
-    receive::{Gathered, Received, receive},
+    receive::{Gathered, Received, pushed},
 };
 use rhizome_storage::UserNo;
 use ruma::{
@@ -105,7 +105,7 @@ async fn accept(
 ) -> Result<Pdu, MatrixError> {
     require_rate(fed, origin)?;
     let rules = RoomRules::get(version).ok_or_else(|| unsupported(version))?;
-    let pdu = member::checked(fed, rules, event).await?;
+    let pdu = member::checked(fed, origin, rules, event).await?;
     let user = require_invite(fed, origin, &pdu, room_id, event_id)?;
     let account = fed.store().account(&user).await?;
     let Some(account) = account.filter(|account| !account.deactivated) else {
@@ -149,7 +149,7 @@ async fn admitted(
     if !servers.iter().any(|server| server == fed.server_name()) {
         return Ok(false);
     }
-    match receive(fed.rooms(), Arc::new(signed.clone()), &Gathered::default()).await {
+    match pushed(fed.rooms(), Arc::new(signed.clone()), &Gathered::default()).await {
         Ok(Received::Need(_)) | Err(Error::Contended) => {
             let is_member = servers.iter().any(|server| server == origin);
             let taken = put_aside(fed, origin, signed, may_wait(is_member)).await?;

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use rhizome_protocol::{Incoming, Membership, Object, Pdu, RoomRules, canonical, sign};
+use rhizome_protocol::{
+    Incoming, Membership, Object, Pdu, RoomRules, canonical, receive::servers_to_sign, sign,
+};
 use rhizome_rooms::{
     admit::{self, Template},
     membership::restricted,
@@ -62,6 +64,11 @@ pub(super) async fn admit(
         authorise(fed, origin, &head, &mut object).await?;
         event = object.into();
     }
+    if !is_own(fed, origin, head.rules, &event) {
+        return Err(MatrixError::forbidden(format!(
+            "The event must be signed by another server than {origin}, which hands it in"
+        )));
+    }
     let pdu = checked_event(fed, head.rules, event).await?;
     require_membership_of(origin, &pdu, room_id, event_id, membership)?;
     let pdu = policy::signed(fed, pdu, Some(origin)).await?;
@@ -69,13 +76,27 @@ pub(super) async fn admit(
     Ok((head, admitted))
 }
 
-/// Format, signatures and hash of one event that came as a request's body.
+/// Format, signatures and hash of one event of `origin`'s that came as a request's body.
 pub(super) async fn checked(
     fed: &Federation,
+    origin: &ServerName,
     rules: &'static RoomRules,
     raw: &RawValue,
 ) -> Result<Arc<Pdu>, MatrixError> {
-    checked_event(fed, rules, parsed(rules, raw)?).await
+    let event = parsed(rules, raw)?;
+    if !is_own(fed, origin, rules, &event) {
+        return Err(MatrixError::invalid_param(
+            "The event must be signed by another server than the one that hands it in",
+        ));
+    }
+    checked_event(fed, rules, event).await
+}
+
+/// Whether an event needs no signatures but its server's and ours. What needs others isn't theirs to hand in, and they can't
+/// have us look for anybody's keys by it.
+fn is_own(fed: &Federation, origin: &ServerName, rules: &RoomRules, event: &Object) -> bool {
+    let servers = servers_to_sign(rules, event);
+    (servers.iter()).all(|server| server == origin || server == fed.server_name())
 }
 
 fn parsed(rules: &RoomRules, raw: &RawValue) -> Result<Incoming, MatrixError> {

@@ -308,6 +308,8 @@ async fn countersigned(
         .pop();
     given
         .filter(|given| given.event_id() == join.event_id() && given.content() == join.content())
+        // What stands beside the content is covered by its hash.
+        .filter(|given| given.is_whole())
         .unwrap_or_else(|| Arc::clone(join))
 }
 

@@ -1,7 +1,7 @@
 //! The mean peer: a server that takes part in rooms and signs properly, and lies as a script says.
 //!
 //! It stands in front of one of the [`World`]'s servers. Requests that no lie is told about go on to that
-//! server, which is honest; what it sends of itself goes through [`Server::transaction`] and
+//! server, which is honest; the others are held against the specification here, as they would be there; what it sends of itself goes through [`Server::transaction`] and
 //! [`Server::request`], and its events are made by [`forge`](crate::inbound::forge) or by hand.
 //!
 //! ```ignore
@@ -22,10 +22,11 @@ use axum::{
     middleware::{self, Next},
     response::Response,
 };
-use http::{StatusCode, header::CONTENT_TYPE};
+use http::{StatusCode, header::CONTENT_TYPE, request::Parts};
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
+use rhizome_contract::{Exchange, Watch};
 use rhizome_federation::testing::Network;
 
 use crate::world::{Server, World};
@@ -66,9 +67,10 @@ struct Script {
 }
 
 /// The mean peer's script. All clones are the same.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Mean {
     script: Arc<Mutex<Script>>,
+    watch: Watch,
 }
 
 impl Mean {
@@ -79,7 +81,10 @@ impl Mean {
 
     /// The server becomes mean, as soon as it is told how.
     pub fn in_front_of(network: &Network, server: &Server) -> Self {
-        let mean = Self::default();
+        let mean = Self {
+            script: Arc::default(),
+            watch: server.watch().clone(),
+        };
         let layer = middleware::from_fn_with_state(mean.clone(), Self::answer);
         network.attach(&server.name, server.router().layer(layer));
         mean
@@ -94,7 +99,11 @@ impl Mean {
                 .into_owned(),
             body: body.clone(),
         };
-        match mean.told(&asked) {
+        let told = mean.told(&asked);
+        if told.is_some() {
+            mean.watch.asked(&request_of(&head, &body));
+        }
+        match told {
             Some(Told::This(answer)) => answer,
             Some(Told::Silence) => std::future::pending().await,
             None => {
@@ -188,6 +197,19 @@ impl Mean {
     /// How many these are.
     pub fn count(&self, part: &str) -> usize {
         self.asked(part).len()
+    }
+}
+
+/// A request as it is held against the specification.
+fn request_of(head: &Parts, body: &Bytes) -> Exchange {
+    let target = head.uri.path_and_query().map(ToString::to_string);
+    Exchange {
+        method: head.method.to_string(),
+        target: target.unwrap_or_default(),
+        headers: head.headers.clone(),
+        sent: Some(body.clone()),
+        status: 0,
+        answer: None,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What is asked of a server when something is missing.
-const GATHERING: [&str; 5] = [
+pub const GATHERING: [&str; 5] = [
     "/get_missing_events/",
     "/state_ids/",
     "/state/",
@@ -26,7 +26,7 @@ const GATHERING: [&str; 5] = [
 ];
 
 /// An id that no event has.
-fn nowhere(n: usize) -> OwnedEventId {
+pub fn nowhere(n: usize) -> OwnedEventId {
     format!("${n:A>43}").try_into().unwrap()
 }
 

@@ -19,12 +19,12 @@ use crate::{
 };
 
 /// What the peers of this file invite to: rooms that don't exist.
-fn nowhere(of: &Server, n: usize) -> OwnedRoomId {
+pub fn nowhere(of: &Server, n: usize) -> OwnedRoomId {
     format!("!nowhere{n}:{}", of.name).try_into().unwrap()
 }
 
 /// An invite to such a room, signed by `server` with the key of this seed.
-fn invite(server: &Server, seed: u8, room: &RoomId, target: &UserId, reason: &str) -> Pdu {
+pub fn invite(server: &Server, seed: u8, room: &RoomId, target: &UserId, reason: &str) -> Pdu {
     let rules = RoomRules::get(&RoomVersionId::V11).unwrap();
     let content = json!({ "membership": "invite", "reason": reason });
     let draft = Draft {
@@ -43,7 +43,7 @@ fn invite(server: &Server, seed: u8, room: &RoomId, target: &UserId, reason: &st
     draft::build(rules, &draft, &place, &server.name, &key(seed)).unwrap()
 }
 
-async fn hand_in(
+pub async fn hand_in(
     from: &Server,
     to: &Server,
     event: &Pdu,

@@ -200,6 +200,11 @@ impl Server {
         fed
     }
 
+    /// What looks at what it is asked.
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
     /// What others reach it by.
     pub fn router(&self) -> Router {
         self.watch.over(self.fed.router())

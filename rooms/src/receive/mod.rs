@@ -32,7 +32,9 @@ mod sticky;
 
 use std::{collections::HashMap, sync::Arc};
 
-use rhizome_protocol::{Pdu, Rejection, StateKey, policy::PolicyServer, resolve::StateMap};
+use rhizome_protocol::{
+    Pdu, Rejection, StateKey, policy::PolicyServer, receive::sender_must_sign, resolve::StateMap,
+};
 use rhizome_storage::{CommitError, Placement, RoomHead, RoomNo, RoomWrite, StoredEvent, WriteSet};
 use ruma::OwnedEventId;
 
@@ -143,7 +145,7 @@ const LIVE: How = How {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeepRefused {
     Always,
-    /// If its sender's server is in the room.
+    /// If its sender's server is in the room, and has signed it.
     OfMembers,
     Never,
 }
@@ -167,6 +169,9 @@ impl How {
             KeepRefused::Always => return Ok(true),
             KeepRefused::Never => return Ok(false),
             KeepRefused::OfMembers => {}
+        }
+        if !sender_must_sign(refused) {
+            return Ok(false);
         }
         let servers = rooms.store().joined_servers(head.room).await?;
         let server = refused.sender().server_name();

@@ -170,3 +170,37 @@ async fn whoever_forks_without_end_undoes_nothing_of_others() {
     })
     .await;
 }
+
+/// However many loose ends a server has made, one more costs what it did when they were all that are kept.
+#[tokio::test]
+async fn one_more_fork_costs_no_more() {
+    each(|[one, two]: [_; 2]| async move {
+        const MALLORY: &str = "@mallory:two";
+        let room = public_room(&one, "@alice:one").await;
+        let joined = join_via(&one, &two, &room, MALLORY).await.unwrap();
+        let mut costs: Vec<u64> = Vec::new();
+        for n in 0..300 {
+            let name =
+                serde_json::json!({ "membership": "join", "displayname": format!("Mallory {n}") });
+            let draft = if n % 5 == 0 {
+                state(&room, MALLORY, "m.room.member", MALLORY, name)
+            } else {
+                message(&room, MALLORY, &n.to_string())
+            };
+            let fork = lying(&two, &room, &draft, &joined, 7).await;
+            let before = one.store().counters().now().queries;
+            assert_eq!(receive(&one, &fork).await, Received::Accepted);
+            costs.push(one.store().counters().now().queries - before);
+        }
+        // What a database does for itself comes in between, so the middle one counts.
+        let middle = |costs: &[u64]| {
+            let mut costs = costs.to_vec();
+            costs.sort_unstable();
+            costs[costs.len() / 2]
+        };
+        let (early, late) = (middle(&costs[60..140]), middle(&costs[220..]));
+        assert!(late <= early + 5, "{early}, then {late}: {costs:?}");
+        assert_eq!(ends(&one, &room).await.len(), 50);
+    })
+    .await;
+}

@@ -13,6 +13,9 @@
 //!    `/state_ids` and `/event` (or `/state`, when most of it is unknown), as outliers. Where nobody gives that, so do
 //!    the states after the prevs.
 //! 5. What then lacks nothing but the signature of the room's policy server gets it from that.
+//!
+//! For a server that isn't in the room, as far as we know, steps 2 and 4 ask its members, and what the room doesn't allow of what it
+//! gives isn't kept: it could fill our disk with what nobody is in need of.
 
 mod lacking;
 mod once;
@@ -39,7 +42,7 @@ pub(super) use self::state::{at_gap, auth_events};
 pub(crate) use self::{lacking::Lacking, once::Once, servers::Servers};
 use self::{
     lacking::What,
-    search::{Search, ask, note_lack},
+    search::{Search, Sought, ask, note_lack},
 };
 use crate::{
     Federation,
@@ -163,9 +166,10 @@ async fn settle(
     let mut chased = false;
     let mut need = Need::default();
     for _ in 0..MAX_ROUNDS {
-        let received = match came_by {
-            Came::Pushed => receive::pushed(fed.rooms(), Arc::clone(&pdu), &gathered).await?,
-            Came::Fetched => receive::receive(fed.rooms(), Arc::clone(&pdu), &gathered).await?,
+        let received = if came_by == Came::Fetched && search.is_of_member() {
+            receive::receive(fed.rooms(), Arc::clone(&pdu), &gathered).await?
+        } else {
+            receive::pushed(fed.rooms(), Arc::clone(&pdu), &gathered).await?
         };
         need = match received {
             Received::Need(need) => need,
@@ -271,7 +275,8 @@ async fn ask_for_missing(
             std::mem::take(&mut latest),
         );
         request.limit = UInt::from(MISSING_LIMIT);
-        let asked = ask(fed, search, &request, &what, &answer::MISSING_EVENTS);
+        let shape = &answer::MISSING_EVENTS;
+        let asked = ask(fed, search, Sought::History, &request, &what, shape);
         let Some((server, mut answer)) = asked.await else {
             break;
         };

@@ -3,6 +3,9 @@
 //! First the server that gave us the event, as it must have what it builds on; then its sender's; then a few others
 //! of the room, which have nothing to do with it and are asked little. Each request is counted as it goes out; what a
 //! server lacked lately isn't asked of it again, and nothing is asked of one server twice at once.
+//!
+//! A server that isn't in the room, as far as we know, is asked for history alone: its join may be there, on its way to us. States,
+//! and what events rest on, only members tell us. What others give would be kept without a place, however much it is.
 
 use std::{
     collections::HashSet,
@@ -53,10 +56,21 @@ const OTHER_SERVERS: usize = 2;
 /// When to look again if all that may be asked has been.
 const SPENT: Duration = Duration::from_secs(30);
 
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sought {
+    /// Events that get a place in the history.
+    History,
+    /// Events without one: a state, or what others rest on.
+    Aside,
+}
+
 /// What gathering for one event may still cost, and whom it asks.
 pub(in crate::fetch) struct Search {
     /// The server whose event gives rise to this.
     cause: OwnedServerName,
+    /// Whether that is in the room.
+    is_of_member: bool,
     of_cause: AtomicUsize,
     of_others: AtomicUsize,
     asked: AtomicUsize,
@@ -87,20 +101,36 @@ impl Search {
             Haste::Quick => (QUICK_TIME, Some(QUICK_PATIENCE)),
             Haste::Patient => (TIME, None),
         };
+        let in_room = fed.store().joined_servers(head.room).await?;
         Ok(Self {
             cause: origin.to_owned(),
+            is_of_member: in_room.iter().any(|server| server == origin),
             of_cause: MAX_REQUESTS.into(),
             of_others: MAX_TO_OTHERS.into(),
             asked: 0.into(),
             until: Instant::now() + time,
             patience,
-            servers: servers_to_ask(fed, head, origin, sender).await?,
+            servers: servers_to_ask(fed, &in_room, origin, sender),
         })
     }
 
     /// The server whose event gives rise to this.
     pub(super) fn cause(&self) -> &ServerName {
         &self.cause
+    }
+
+    /// Whether that server is in the room.
+    pub(super) fn is_of_member(&self) -> bool {
+        self.is_of_member
+    }
+
+    /// Whom to ask for this, in order.
+    fn whom(&self, sought: Sought) -> Vec<&OwnedServerName> {
+        let with_cause = self.is_of_member || sought == Sought::History;
+        let servers = self.servers.iter();
+        servers
+            .filter(|server| with_cause || **server != self.cause)
+            .collect()
     }
 
     /// Takes one request to this server from the budgets.
@@ -227,13 +257,12 @@ pub(super) fn note_lack(fed: &Federation, server: &ServerName, what: &[What]) {
 }
 
 /// The origin first, then the sender's server, then others of the room.
-async fn servers_to_ask(
+fn servers_to_ask(
     fed: &Federation,
-    head: &RoomHead,
+    in_room: &[OwnedServerName],
     origin: &ServerName,
     sender: &ServerName,
-) -> Result<Vec<OwnedServerName>, Error> {
-    let in_room = fed.store().joined_servers(head.room).await?;
+) -> Vec<OwnedServerName> {
     let others = in_room.iter().filter(|server| {
         **server != *origin && **server != *sender && *server != fed.server_name()
     });
@@ -243,7 +272,7 @@ async fn servers_to_ask(
     }
     servers.extend(others.take(OTHER_SERVERS).cloned());
     servers.retain(|server| server != fed.server_name());
-    Ok(servers)
+    servers
 }
 
 /// Fetches single events, a few at a time; what can't be had or isn't right is absent. Only what one server doesn't
@@ -258,7 +287,7 @@ pub(super) async fn single_events(
     let mut missing = wanted.to_vec();
     let mut raws: Vec<Box<RawValue>> = Vec::new();
     let mut given: Vec<(OwnedEventId, &OwnedServerName)> = Vec::new();
-    for server in &search.servers {
+    for server in search.whom(Sought::Aside) {
         let asked: Vec<(OwnedEventId, Option<Box<RawValue>>)> = stream::iter(missing)
             .map(|id| single_event(fed, search, server, id))
             .buffer_unordered(PARALLEL)
@@ -327,6 +356,7 @@ async fn single_event(
 pub(super) async fn ask<R>(
     fed: &Federation,
     search: &mut Search,
+    sought: Sought,
     request: &R,
     what: &[What],
     shape: &'static Shape,
@@ -335,7 +365,7 @@ where
     R: ruma::api::OutgoingRequest,
     for<'a> R::PathBuilder: ruma::api::path_builder::PathBuilder<Input<'a> = ()>,
 {
-    for server in &search.servers {
+    for server in search.whom(sought) {
         if search.is_vain(fed, server, what) {
             continue;
         }

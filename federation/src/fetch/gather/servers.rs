@@ -114,15 +114,23 @@ impl Servers {
         });
     }
 
+    /// Takes one question to others of a room that an event of `cause` gives rise to from the budget; `false`: not now.
+    pub(crate) fn may_trouble_others(&self, cause: &ServerName, now: Duration) -> bool {
+        self.of_others.take(OF_OTHERS, cause, 1, ms(now)).is_ok()
+    }
+
     /// Takes one question to `asked` that an event of `cause` gives rise to from the budgets; `false`: not now.
     pub(super) fn take(&self, cause: &ServerName, asked: &ServerName, now: Duration) -> bool {
-        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         if asked == cause {
-            return self.of_itself.take(OF_ITSELF, cause, 1, now).is_ok();
+            return self.of_itself.take(OF_ITSELF, cause, 1, ms(now)).is_ok();
         }
-        self.of_others.take(OF_OTHERS, cause, 1, now).is_ok()
-            && self.as_another.take(AS_ANOTHER, asked, 1, now).is_ok()
+        self.may_trouble_others(cause, now)
+            && self.as_another.take(AS_ANOTHER, asked, 1, ms(now)).is_ok()
     }
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use ruma::{
 use super::{
     ids,
     lacking::What,
-    search::{Search, ask, note_lack, single_events},
+    search::{Search, Sought, ask, note_lack, single_events},
 };
 use crate::{
     Federation,
@@ -34,6 +34,9 @@ const SINGLY: usize = 100;
 const MAX_STEPS: usize = 6;
 /// How many events of a state are looked at together.
 const TOGETHER: usize = 1_000;
+/// Entries of states that are told before one event, or one page of history, after which it gets no more of them: they are there
+/// all at once. Ten states of a room of a hundred thousand.
+const MAX_TOLD: usize = 1_000_000;
 
 /// Step 2: the auth events that we lack, with theirs. Whether anything came.
 pub(in crate::fetch) async fn auth_events(
@@ -47,7 +50,8 @@ pub(in crate::fetch) async fn auth_events(
         get_event_authorization::v1::Request::new(head.room_id.clone(), event_id.to_owned());
     let what = [What::Auth(event_id.to_owned())];
     let mut came = false;
-    let asked = ask(fed, search, &request, &what, &answer::EVENT_AUTH);
+    let shape = &answer::EVENT_AUTH;
+    let asked = ask(fed, search, Sought::Aside, &request, &what, shape);
     if let Some((_, answer)) = asked.await {
         came |= store_pieces(fed, head, answer).await?;
     }
@@ -100,7 +104,7 @@ pub(in crate::fetch) async fn at_gap(
     unknown: &[OwnedEventId],
     gathered: &mut Gathered,
 ) -> Result<bool, Error> {
-    if gathered.states_before.contains_key(event_id) {
+    if gathered.states_before.contains_key(event_id) || has_enough(gathered) {
         return Ok(false);
     }
     if let Some(state) = told_at(fed, search, head, event_id, None).await? {
@@ -112,12 +116,22 @@ pub(in crate::fetch) async fn at_gap(
         if gathered.states_after.contains_key(prev) {
             continue;
         }
+        if has_enough(gathered) {
+            break;
+        }
         if let Some(state) = told_at(fed, search, head, prev, Some(prev)).await? {
             gathered.states_after.insert(prev.clone(), state);
             came = true;
         }
     }
     Ok(came)
+}
+
+/// Whether no more states may be told.
+fn has_enough(gathered: &Gathered) -> bool {
+    let (before, after) = (&gathered.states_before, &gathered.states_after);
+    let told = before.values().chain(after.values()).map(StateMap::len);
+    told.sum::<usize>() > MAX_TOLD
 }
 
 /// The state before an event as another server tells it, or with the event's own `effect` the one after it. That takes
@@ -131,7 +145,8 @@ async fn told_at(
 ) -> Result<Option<StateMap>, Error> {
     let request = get_room_state_ids::v1::Request::new(event_id.to_owned(), head.room_id.clone());
     let what = [What::StateIds(event_id.to_owned())];
-    let asked = ask(fed, search, &request, &what, &answer::STATE_IDS);
+    let shape = &answer::STATE_IDS;
+    let asked = ask(fed, search, Sought::Aside, &request, &what, shape);
     let Some((server, mut answer)) = asked.await else {
         return Ok(None);
     };
@@ -150,7 +165,7 @@ async fn told_at(
     } else if !missing.is_empty() {
         fetch_with_auth(fed, search, head, missing).await?;
     }
-    let state = state_of_ids(fed, &pdu_ids, event_id, effect.is_some()).await?;
+    let state = state_of_ids(fed, head, &pdu_ids, event_id, effect.is_some()).await?;
     if state.is_none() {
         // The next time another server is asked.
         note_lack(fed, &server, &what);
@@ -169,9 +184,10 @@ async fn unknown_of(fed: &Federation, ids: Vec<OwnedEventId>) -> Result<Vec<Owne
 }
 
 /// The map of a state that was told as ids, at `event_id`. Entries that can't be had (they don't
-/// verify, nobody gives them) are left out; without the create event there is no state.
+/// verify, nobody gives them, they are of another room) are left out; without the create event there is no state.
 async fn state_of_ids(
     fed: &Federation,
+    head: &RoomHead,
     state_ids: &[OwnedEventId],
     event_id: &EventId,
     with_effect: bool,
@@ -180,7 +196,7 @@ async fn state_of_ids(
     // The events of a large room aren't to be in memory all together.
     for part in state_ids.chunks(TOGETHER) {
         for event in fed.store().events(part).await? {
-            add(&mut state, &event);
+            add(&mut state, head, &event);
         }
     }
     let left_out = state_ids.len().saturating_sub(state.len());
@@ -188,19 +204,21 @@ async fn state_of_ids(
         tracing::info!(at = %event_id, left_out, "a state of another server isn't complete");
     }
     if with_effect {
-        let Some(event) = fed.store().event(event_id).await? else {
+        let event = fed.store().event(event_id).await?;
+        let Some(event) = event.filter(|event| event.room == head.room) else {
             return Ok(None);
         };
-        add(&mut state, &event);
+        add(&mut state, head, &event);
     }
     Ok(state
         .contains_key(&StateKey::new("m.room.create", ""))
         .then_some(state))
 }
 
-/// What an event does to a state.
-fn add(state: &mut StateMap, event: &StoredEvent) {
-    if event.status != Status::Rejected
+/// What an event of the room does to a state.
+fn add(state: &mut StateMap, head: &RoomHead, event: &StoredEvent) {
+    if event.room == head.room
+        && event.status != Status::Rejected
         && let Some(key) = event.pdu.state_key()
     {
         let entry = StateKey::new(event.pdu.kind(), key);
@@ -217,7 +235,8 @@ async fn whole_state(
 ) -> Result<(), Error> {
     let request = get_room_state::v1::Request::new(event_id.to_owned(), head.room_id.clone());
     let what = [What::State(event_id.to_owned())];
-    let asked = ask(fed, search, &request, &what, &answer::STATE);
+    let shape = &answer::STATE;
+    let asked = ask(fed, search, Sought::Aside, &request, &what, shape);
     if let Some((_, answer)) = asked.await {
         store_pieces(fed, head, answer).await?;
     }

@@ -213,7 +213,7 @@ async fn one(fed: &Federation, event: &InboxEvent, haste: Haste) -> Result<Done,
     }
     let is_whole = pdu.is_whole();
     let gathering = async {
-        sticky::fetch(fed, &pdu).await?;
+        sticky::fetch(fed, &event.origin, &pdu).await?;
         gather::receive(fed, &event.origin, pdu, haste).await
     };
     let Ok(outcome) = tokio::time::timeout(times(haste).1, gathering).await else {

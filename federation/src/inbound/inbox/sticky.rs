@@ -6,6 +6,7 @@
 
 use rhizome_protocol::Pdu;
 use rhizome_rooms::{Error, sticky};
+use ruma::ServerName;
 
 use crate::{
     Federation,
@@ -19,8 +20,9 @@ const PAGE: usize = 100;
 /// How many holes of the history are looked at.
 const HOLES: usize = 20;
 
-/// Fetches the history that a sticky event is in, if it lies before what we have of the room.
-pub(super) async fn fetch(fed: &Federation, pdu: &Pdu) -> Result<(), Error> {
+/// Fetches the history that a sticky event is in, if it lies before what we have of the room. The room's servers are asked for
+/// it, and `origin` may make us ask others only so often.
+pub(super) async fn fetch(fed: &Federation, origin: &ServerName, pdu: &Pdu) -> Result<(), Error> {
     let store = fed.store();
     if sticky::expires_ms(pdu, store.clock().now_ms()).is_none() {
         return Ok(());
@@ -45,6 +47,10 @@ pub(super) async fn fetch(fed: &Federation, pdu: &Pdu) -> Result<(), Error> {
         } else {
             (store.missing_prevs(head.room, HOLES).await?, PAGE)
         };
+        let now = store.clock().monotonic();
+        if holes.is_empty() || !fed.fetching().servers.may_trouble_others(origin, now) {
+            break;
+        }
         match backfill::before(fed, pdu.room_id(), &holes, size).await {
             Ok(true) => {}
             Ok(false) => break,

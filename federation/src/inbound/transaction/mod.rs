@@ -213,10 +213,11 @@ async fn decide_all(
     let is_door = is_member(origin);
     let may_wait = may_wait(is_door);
     // Members tell of themselves and of who comes in through them; others of themselves, if they have just come in.
-    // The keys of whoever else aren't even looked for.
+    // The keys of whoever else aren't even looked for, whatever an event names them for.
     let is_known = |offered: &Offered| {
-        let server = offered.sender_server();
-        server.is_some_and(|server| server == origin || is_member(server))
+        let servers = offered.servers_to_sign(head.rules);
+        offered.sender_server().is_some()
+            && (servers.iter()).all(|server| server == origin || is_member(server))
     };
     let newcomers = offered.iter().filter(|offered| !is_known(offered)).count();
     let are_all_heard =
@@ -225,7 +226,7 @@ async fn decide_all(
         (offered, Vec::new())
     } else {
         let (heard, others): (Vec<_>, Vec<_>) = offered.into_iter().partition(is_known);
-        let reason = "The sender's server is not in the room";
+        let reason = "A server that must have signed the event is not in the room";
         (heard, refuse_all(head.rules, &others, reason))
     };
     let (passed, dropped) = checked(fed, origin, head.rules, offered).await;

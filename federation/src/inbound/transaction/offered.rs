@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use rhizome_protocol::{Incoming, Object, Pdu, RoomRules, receive::event_id};
-use ruma::{OwnedEventId, OwnedRoomId, RoomId, ServerName, UserId};
+use rhizome_protocol::{
+    Incoming, Object, Pdu, RoomRules,
+    receive::{self, event_id},
+};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName, UserId};
 use serde_json::{Value, value::RawValue};
 
 use super::aside::Taken;
@@ -28,6 +31,11 @@ impl Offered {
     pub fn sender_server(&self) -> Option<&ServerName> {
         let sender = self.object.get("sender").and_then(Value::as_str)?;
         Some(<&UserId>::try_from(sender).ok()?.server_name())
+    }
+
+    /// The servers whose keys it may need.
+    pub fn servers_to_sign(&self, rules: &RoomRules) -> Vec<OwnedServerName> {
+        receive::servers_to_sign(rules, &self.object)
     }
 }
 

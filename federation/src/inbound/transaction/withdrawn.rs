@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rhizome_protocol::{Membership, receive::event_id};
 use rhizome_rooms::membership::remote_invite;
+use rhizome_storage::RemoteInvite;
 use ruma::{RoomId, ServerName, UserId};
 use serde_json::Value;
 
@@ -30,9 +31,10 @@ pub(super) async fn withdrawn_invite(
     if text("type") != Some("m.room.member") || user.server_name() != fed.server_name() {
         return Ok(());
     }
-    // The room may answer a knock before its door has told us that it was taken.
+    // The room may answer a knock before its door has told us that it was taken. That is waited for, and nobody who wants into
+    // the room waits for what follows.
     let knocks = fed.joining().turns.lock(room_id.to_owned());
-    let _taken = tokio::time::timeout(KNOCK_PATIENCE, knocks).await;
+    drop(tokio::time::timeout(KNOCK_PATIENCE, knocks).await);
     let (Some(user_no), Some(room)) = (
         fed.store().known_user(user).await?,
         fed.store().known_room(room_id).await?,
@@ -42,6 +44,10 @@ pub(super) async fn withdrawn_invite(
     let Some(invite) = fed.store().remote_invite(user_no, room).await? else {
         return Ok(());
     };
+    let is_knock = invite.sender == *user;
+    if !may_look_at(fed, origin, &invite, is_knock, offered) {
+        return Ok(());
+    }
     let (mut passed, _) = checked(fed, origin, invite.rules, vec![offered.clone()]).await;
     let Some(pdu) = passed.pop() else {
         return Ok(());
@@ -51,9 +57,23 @@ pub(super) async fn withdrawn_invite(
         .ok()
         .and_then(|object| event_id(invite.rules, &object.into()));
     let rests_on_it = invited_by.is_some_and(|invite| pdu.auth_events().contains(&invite));
-    let is_knock = invite.sender == *user;
     if ends && rests_on_it && (is_knock || pdu.sender() == invite.sender) {
         remote_invite::end(fed.rooms(), &pdu).await?;
     }
     Ok(())
+}
+
+/// Whether an event is worth a look for the keys of its server. Only who invited takes an invite back; who answers a knock may be
+/// anybody in the room, but that isn't to make us ask ever so many servers.
+fn may_look_at(
+    fed: &Federation,
+    origin: &ServerName,
+    invite: &RemoteInvite,
+    is_knock: bool,
+    offered: &Offered,
+) -> bool {
+    let inviter = invite.sender.server_name();
+    let servers = offered.servers_to_sign(invite.rules);
+    let is_near = (servers.iter()).all(|server| server == origin || server == inviter);
+    is_near || (is_knock && fed.budgets().newcomers(origin, 1).is_ok())
 }

@@ -67,7 +67,12 @@ impl Pdu {
             object =
                 serde_json::from_str(&json).map_err(|error| format_error(error.to_string()))?;
         }
-        Self::extract(rules, object, limits, event_id, json.into())
+        let event = Self::extract(rules, object, limits, event_id, json.into())?;
+        // Only where servers choose the ids is that possible at all.
+        if event.names(&event.event_id) {
+            return Err(format_error("an event can't build on itself"));
+        }
+        Ok(event)
     }
 
     /// Reads the fields. Where they stand only this place knows, and the one for [what is stored](Pdu::from_stored).
@@ -139,6 +144,11 @@ impl Pdu {
             sticky_ms: sticky::duration(&object),
             json,
         })
+    }
+
+    /// Whether it follows this event, or rests on it.
+    fn names(&self, id: &EventId) -> bool {
+        (self.prev_events.iter().chain(&self.auth_events)).any(|named| named == id)
     }
 
     fn take_room_id(

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{Incoming, Pdu, Rejection, RoomRules, hash, redact};
 use signatures::{check_authoriser, check_signatures, must_sign};
-pub use signatures::{keys_valid_at, servers_to_sign, signatures_of};
+pub use signatures::{keys_valid_at, sender_must_sign, servers_to_sign, signatures_of};
 
 /// The keys of other servers that are at hand.
 pub trait Keys {

@@ -18,18 +18,22 @@ const MAX_SIGNATURES: usize = 16;
 pub(super) fn must_sign(pdu: &Pdu) -> Vec<OwnedServerName> {
     let content = pdu.content();
     let is_member = pdu.kind() == "m.room.member";
-    // What makes auth rule 5.4.1 ask for the signature of the third party instead.
-    let third_party = is_member
-        && pdu.membership() == Some(Membership::Invite)
-        && content
-            .get("third_party_invite")
-            .is_some_and(Value::is_object);
-    let sender = (!third_party).then(|| pdu.sender().server_name().to_owned());
+    let sender = sender_must_sign(pdu).then(|| pdu.sender().server_name().to_owned());
     let authoriser = (is_member && pdu.rules().auth.restricted)
         .then(|| text(content, "join_authorised_via_users_server").and_then(server_of));
     let explicit = pdu.rules().format.event_id == EventIdFormat::Explicit;
     let of_id = explicit.then(|| pdu.event_id().server_name().map(ToOwned::to_owned));
     each_once([sender, authoriser.flatten(), of_id.flatten()])
+}
+
+/// Whether an event needs the signature of its sender's server. An invite that comes of a third-party invite doesn't: until its
+/// auth events are known, anybody may have made it.
+pub fn sender_must_sign(pdu: &Pdu) -> bool {
+    // What makes auth rule 5.4.1 ask for the signature of the third party instead.
+    let is_third_party = pdu.kind() == "m.room.member"
+        && pdu.membership() == Some(Membership::Invite)
+        && (pdu.content().get("third_party_invite")).is_some_and(Value::is_object);
+    !is_third_party
 }
 
 /// The servers whose signatures an event may need, so that their keys can be fetched: whether it needs the

@@ -269,6 +269,41 @@ fn third_party_invites_may_come_from_elsewhere() {
     }
 }
 
+/// Where servers choose the ids, an event could name itself; nobody would ever be done with what it lacks.
+#[test]
+fn nothing_builds_on_itself() {
+    let rules = RoomRules::named("1").unwrap();
+    let ring = Ring::default().with("one.org", &key("a"));
+    for field in ["prev_events", "auth_events"] {
+        let mut event = unsigned("x", &json!({}));
+        event.insert("event_id".into(), json!("$x:one.org"));
+        event.insert(field.into(), json!([["$x:one.org", { "sha256": "x" }]]));
+        hash_and_sign_pdu(rules, &mut event, server_name!("one.org"), &key("a")).unwrap();
+        let refused = invalid(verify(rules, event, &ring));
+        assert!(refused.contains("itself"), "{refused}");
+    }
+}
+
+/// Who is to sign what: an invite of a third party's is anybody's to make.
+#[test]
+fn only_invites_of_third_parties_need_no_sender() {
+    let of = |kind: &str, content: &Value| {
+        let event = signed(kind, content);
+        sender_must_sign(&Pdu::parse(rules(), event).unwrap())
+    };
+    let invite = json!({"membership": "invite", "third_party_invite": {"signed": {}}});
+    assert!(!of("m.room.member", &invite));
+    assert!(of("x", &invite));
+    assert!(of(
+        "m.room.member",
+        &json!({"membership": "invite", "third_party_invite": 1})
+    ));
+    assert!(of(
+        "m.room.member",
+        &json!({"membership": "join", "third_party_invite": {}})
+    ));
+}
+
 /// What an object can't hold of an event's numbers doesn't make it any longer than others may be.
 #[test]
 fn large_integers_excuse_no_length() {
