@@ -3,20 +3,7 @@
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
 
 use crate::engine::sql::{Columns as _, Query, rows};
-use crate::{Pos, Result, Store};
-
-/// Where the sender stands with a destination.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct DestinationState {
-    /// Everything up to here has been delivered.
-    pub sent: Pos,
-    /// Attempts that failed since the last that succeeded.
-    pub failures: u32,
-    /// Not to be tried before, milliseconds since 1970.
-    pub retry_at: i64,
-    /// Of events up to here the newest of each room is enough: it was away, and asks for what is before those.
-    pub newest: Pos,
-}
+use crate::{DestinationState, Pos, Result, Store};
 
 rows! {
     struct StateRow<'a> {
@@ -25,6 +12,7 @@ rows! {
         failures: i64,
         retry_at: i64,
         newest_pos: Pos,
+        come_pos: Pos,
     }
 }
 
@@ -81,7 +69,7 @@ impl Store {
     pub async fn destination_state(&self, server: &ServerName) -> Result<DestinationState> {
         let query = self
             .sql(
-                "SELECT sent_pos, failures, retry_at, newest_pos FROM destination_state \
+                "SELECT sent_pos, failures, retry_at, newest_pos, come_pos FROM destination_state \
                  WHERE server = $1",
             )
             .bind(server);
@@ -93,11 +81,11 @@ impl Store {
             failures: u32::try_from(row.get::<i64>("failures")?).unwrap_or(u32::MAX),
             retry_at: row.get("retry_at")?,
             newest: row.get("newest_pos")?,
+            come: row.get("come_pos")?,
         })
     }
 
-    /// Notes where the sender stands with some destinations, in one transaction. Neither `sent` nor `newest` ever goes
-    /// back.
+    /// Notes where the sender stands with some destinations, in one transaction. None of the positions ever goes back.
     pub async fn store_destination_states(
         &self,
         states: &[(OwnedServerName, DestinationState)],
@@ -113,20 +101,23 @@ impl Store {
                 failures: i64::from(state.failures),
                 retry_at: state.retry_at,
                 newest_pos: state.newest,
+                come_pos: state.come,
             })
             .collect();
         // One order for all processes, so that they don't wait for each other crosswise.
         rows.sort_unstable_by_key(|row| row.server);
         let query = self
             .sql(
-                "INSERT INTO destination_state (server, sent_pos, failures, retry_at, newest_pos) \
-                 SELECT server, sent_pos, failures, retry_at, newest_pos FROM ROWS($1) AS x WHERE true \
+                "INSERT INTO destination_state (server, sent_pos, failures, retry_at, newest_pos, come_pos) \
+                 SELECT server, sent_pos, failures, retry_at, newest_pos, come_pos FROM ROWS($1) AS x WHERE true \
                  ON CONFLICT (server) DO UPDATE SET sent_pos = CASE \
                  WHEN excluded.sent_pos > destination_state.sent_pos THEN excluded.sent_pos \
                  ELSE destination_state.sent_pos END, \
                  failures = excluded.failures, retry_at = excluded.retry_at, newest_pos = CASE \
                  WHEN excluded.newest_pos > destination_state.newest_pos THEN excluded.newest_pos \
-                 ELSE destination_state.newest_pos END",
+                 ELSE destination_state.newest_pos END, come_pos = CASE \
+                 WHEN excluded.come_pos > destination_state.come_pos THEN excluded.come_pos \
+                 ELSE destination_state.come_pos END",
             )
             .rows(&rows);
         self.execute(query).await?;
@@ -260,6 +251,7 @@ mod tests {
                 failures,
                 retry_at,
                 newest: Pos(sent + 9),
+                come: Pos(sent + 4),
             };
             store
                 .store_destination_states(&[
@@ -273,7 +265,7 @@ mod tests {
                 .store_destination_states(&[(a.to_owned(), state(3, 0, 0))])
                 .await
                 .unwrap();
-            // Neither position is less than it was.
+            // No position is less than it was.
             assert_eq!(store.destination_state(a).await.unwrap(), state(5, 0, 0));
             assert_eq!(store.destination_state(b).await.unwrap(), state(7, 0, 0));
             store.store_destination_states(&[]).await.unwrap();
