@@ -2,7 +2,10 @@
 
 mod beside;
 mod ephemeral;
+#[cfg(test)]
+mod model;
 mod turns;
+mod working;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -13,11 +16,12 @@ use rhizome_storage::{Clock, DestinationState, Lease, Pos, UserNo};
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
 use tokio::sync::Notify;
 
-use self::turns::Place;
+use self::turns::{Pace, Place};
 pub(super) use self::{
     beside::Beside,
     turns::{Each, Share},
 };
+use super::run::Run;
 
 /// Queues kept in memory although there is nothing to do (their cursors spare a read).
 const MAX_IDLE: usize = 5000;
@@ -43,6 +47,8 @@ pub(super) struct State {
     later: BTreeSet<(i64, OwnedServerName)>,
     /// How many tasks of each share there are.
     busy: Each<usize>,
+    /// How many there may be.
+    most: Each<usize>,
     /// Idle queues are dropped when there are more than so many.
     tidy_at: usize,
     /// Up to here the log has been looked at and the queues know of it; nobody sends beyond.
@@ -62,6 +68,9 @@ pub(super) struct Queue {
     place: Place,
     /// Where it stands; `None` until it is read from the database.
     pub(super) stand: Option<DestinationState>,
+    pace: Pace,
+    /// What is remembered of its run.
+    run: Option<Box<Run>>,
     /// The log may hold something for it.
     pub(super) log: bool,
     /// And beside events maybe this: known since a look that found all there was.
@@ -131,13 +140,6 @@ impl State {
 impl Queue {
     fn has_work(&self) -> bool {
         self.log || !self.typing.is_empty() || !self.edus.is_empty() || !self.presence.is_empty()
-    }
-
-    fn share(&self) -> Share {
-        match self.stand {
-            Some(stand) if stand.failures > 0 => Share::Failed,
-            _ => Share::Healthy,
-        }
     }
 
     /// How long after an attempt an inbound request ends the back-off.
@@ -239,6 +241,7 @@ impl Sender {
     ) -> (Vec<(OwnedServerName, Share)>, Option<i64>) {
         let mut state = self.state();
         state.come_back(now);
+        state.most = most;
         let State {
             queues,
             ready,
@@ -325,6 +328,7 @@ impl Sender {
         let queues = state.queues.values_mut();
         for queue in queues.filter(|queue| !matches!(queue.place, Place::Running(_))) {
             queue.stand = None;
+            queue.run = None;
             queue.beside = Beside::default();
         }
         // Another may have reached those that are left alone here.
@@ -343,28 +347,20 @@ impl Sender {
         *at = upto.max(*at);
     }
 
-    /// A destination stands here now; to be written down unless that is known.
-    pub(super) fn note(&self, server: &ServerName, stand: DestinationState) {
+    /// A destination stands here now, of which this is to be written down unless that is known.
+    pub(super) fn note(
+        &self,
+        server: &ServerName,
+        stand: DestinationState,
+        written: DestinationState,
+    ) {
         let mut state = self.state();
-        let State {
-            queues,
-            busy,
-            dirty,
-            ..
-        } = &mut *state;
         let mut before = None;
-        if let Some(queue) = queues.get_mut(server) {
+        if let Some(queue) = state.queues.get_mut(server) {
             before = queue.stand.replace(stand);
-            if stand.failures == 0 && queue.place == Place::Running(Share::Failed) {
-                // It is up again: what else there is for it takes nobody's place among those that aren't.
-                queue.place = Place::Running(Share::Healthy);
-                busy.failed = busy.failed.saturating_sub(1);
-                busy.healthy += 1;
-                self.changed.notify_one();
-            }
         }
-        if before != Some(stand) {
-            dirty.insert(server.to_owned(), stand);
+        if before != Some(stand) || written != stand {
+            state.dirty.insert(server.to_owned(), written);
         }
     }
 }
