@@ -9,8 +9,7 @@
 //! Not passed over is what can't be asked for, or may come too late by that:
 //!
 //! - what was said in rooms in which that server, or ours, isn't any more, or whose ACL denies it: we wouldn't answer. It is looked
-//!   at as the run begins, each time that it goes on after a failure, and at its end; what had been passed over by then
-//!   is sent after all;
+//!   at when the run is planned, and at its end; what has been passed over by then is sent after all;
 //! - what is before an event that the server refuses, or doesn't accept: nothing leads it there;
 //! - sticky events: they must arrive while they are so.
 

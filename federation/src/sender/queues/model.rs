@@ -1,8 +1,6 @@
 //! Destinations come, answer, hang, fail and come back as they like: nobody is forgotten, worked on twice, or held up by those of
 //! another share.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
 use super::*;

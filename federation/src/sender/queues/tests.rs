@@ -54,6 +54,12 @@ fn typing_is_latest_wins_and_bounded() {
     assert!(queue.edus.back().unwrap().contains("1999"));
 }
 
+/// There are thousands of them.
+#[test]
+fn an_idle_destination_takes_little_room() {
+    assert!(size_of::<Queue>() <= 200);
+}
+
 #[test]
 fn an_inbound_request_ends_a_back_off() {
     let clock = Clock::manual(1_000_000);
