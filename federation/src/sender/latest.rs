@@ -191,8 +191,11 @@ pub(super) async fn leads_nowhere(
     }
     run.hold(stand.reached());
     let left = (upto, stand.newest);
-    let rest = fed.store().outbound_that_stays(to, left, &new).await?;
-    run.add(rest);
+    for room in new {
+        let store = fed.store();
+        let rest = store.outbound_of_room(to, room, left, usize::MAX).await?;
+        run.add(rest);
+    }
     fed.sender().look_again_for_events(to);
     Ok(true)
 }

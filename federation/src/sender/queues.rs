@@ -315,6 +315,10 @@ impl Sender {
         *ready = Each::default();
         *busy = Each::default();
         for (server, queue) in queues {
+            if matches!(queue.place, Place::Running(_)) {
+                // What its task knew of its run may be gone: what is written down goes with that.
+                queue.stand = None;
+            }
             queue.place = Place::Ready;
             ready.of_mut(queue.share()).push_back(server.clone());
         }
