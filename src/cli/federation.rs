@@ -180,7 +180,7 @@ async fn retry_all(store: &Store) -> anyhow::Result<()> {
 
 async fn forget(store: &Store, server: &ServerName, yes: bool) -> anyhow::Result<()> {
     let state = store.destination_state(server).await?;
-    let waiting = Waiting::look_up(store, server, state.sent).await?;
+    let waiting = Waiting::look_up(store, server, state.reached()).await?;
     let shown = text::waiting(waiting);
     if !yes {
         bail!(

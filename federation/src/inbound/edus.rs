@@ -16,9 +16,9 @@ use ruma::{
 };
 use serde::Deserialize;
 
-use super::{guard, presence, to_device};
+use super::{presence, to_device};
 use crate::{
-    Federation, MatrixError,
+    Federation, MatrixError, acl,
     devices::incoming::{self, Update},
 };
 
@@ -289,7 +289,7 @@ async fn open_room(
         return Ok(None);
     };
     let open = access::server_in_room(fed.store(), room_id, fed.server_name()).await?
-        && guard::is_allowed(fed, origin, &head).await?;
+        && acl::is_allowed(fed, origin, &head).await?;
     Ok(open.then_some(head))
 }
 

@@ -8,9 +8,8 @@ use rhizome_rooms::access::{Doors, previews_for_server};
 use rhizome_storage::{RoomHead, RoomNo};
 use ruma::{OwnedRoomId, ServerName, api::federation::space::get_hierarchy::v1};
 
-use super::guard;
 use crate::{
-    Federation, MatrixError, RawJson, Ruma,
+    Federation, MatrixError, RawJson, Ruma, acl,
     spaces::{self, MAX_ANSWER, Ours},
 };
 
@@ -81,7 +80,7 @@ async fn may_know(
         .collect();
     let may = previews_for_server(fed.store(), fed.server_name(), server, &doors).await?;
     let heads: Vec<Arc<RoomHead>> = rooms.iter().map(|room| room.head.clone()).collect();
-    let allowed = guard::allowed_in(fed, server, &heads).await?;
+    let allowed = acl::allowed_in(fed, server, &heads).await?;
     let both = may.iter().zip(allowed);
     Ok(both.map(|(may, allowed)| *may && allowed).collect())
 }

@@ -1,6 +1,5 @@
 //! The endpoints that other servers call about rooms: a table of contents.
 
-mod acl;
 mod door;
 mod edus;
 mod event;

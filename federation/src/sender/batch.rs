@@ -29,6 +29,8 @@ pub(crate) struct Batch {
     pub(crate) events: Vec<Arc<StoredEvent>>,
     /// Sticky events from before the destination came into a room, with where they were told to be so. They come alone.
     pub(crate) sticky: Vec<(Pos, Arc<StoredEvent>)>,
+    /// Events of one room that a run has passed over and that are sent after all. They come alone, too.
+    pub(crate) passed_over: Vec<(Pos, Arc<StoredEvent>)>,
     /// Messages to devices with their positions, in log order: canonical JSON of data units.
     pub(crate) to_device: Vec<(Pos, Arc<str>)>,
     /// Canonical JSON of ephemeral data units.
@@ -45,6 +47,7 @@ impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
         self.events.is_empty()
             && self.sticky.is_empty()
+            && self.passed_over.is_empty()
             && self.to_device.is_empty()
             && self.edus.is_empty()
     }
@@ -56,8 +59,7 @@ impl Batch {
 
     /// Whether it is one event or message, and what is told beside.
     pub(crate) fn is_mixed(&self) -> bool {
-        let is_one =
-            !self.events.is_empty() || !self.sticky.is_empty() || !self.to_device.is_empty();
+        let is_one = self.all_events().next().is_some() || !self.to_device.is_empty();
         self.items() == 1 && is_one && !self.edus.is_empty()
     }
 
@@ -65,8 +67,9 @@ impl Batch {
         let events = self.events.iter().filter_map(|event| event.pos());
         let to_device = self.to_device.iter().map(|(pos, _)| *pos);
         let told = self.told.iter().copied();
-        let sticky = self.sticky.iter().map(|(pos, _)| *pos);
-        events.chain(sticky).chain(to_device).chain(told).collect()
+        let earlier = self.sticky.iter().chain(&self.passed_over);
+        let earlier = earlier.map(|(pos, _)| *pos);
+        events.chain(earlier).chain(to_device).chain(told).collect()
     }
 
     /// Keeps what stands up to a position, up to which everything is then delivered.
@@ -90,8 +93,8 @@ impl Batch {
     }
 
     fn all_events(&self) -> impl Iterator<Item = &Arc<StoredEvent>> {
-        let sticky = self.sticky.iter().map(|(_, event)| event);
-        sticky.chain(&self.events)
+        let earlier = self.sticky.iter().chain(&self.passed_over);
+        earlier.map(|(_, event)| event).chain(&self.events)
     }
 
     fn all_edus(&self) -> impl Iterator<Item = &str> {

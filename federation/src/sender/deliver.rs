@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use rhizome_storage::{DestinationState, Error, Pos, millis, random};
+use rhizome_storage::{DestinationState, Error, Pos, RoomNo, random};
 use ruma::ServerName;
 use serde_json::Value;
 
 use super::{
-    backoff,
     batch::{Batch, MAX_PDUS},
-    gather::{Round, gather, look_again},
+    gather::{Round, gather},
     latest, presence,
     queues::{Beside, Share},
+    run::Run,
+    standing::{failed, load, pass_over, reached, remember, settle},
 };
 use crate::{
     Federation, MatrixError,
@@ -27,17 +28,15 @@ const LIMITS: Limits = Limits {
     max_body: 1 << 20,
 };
 
-/// That a server was reached is written down again after so long, ms.
-const REACHED_AGAIN: i64 = 60_000;
-/// Characters of a reason that are kept.
-const MAX_REASON: usize = 300;
+/// Who hasn't answered by then is slow: it is waited for beside others that are.
+const SLOW: Duration = Duration::from_secs(5);
 
-/// Works until the destination is up to date or has failed.
+/// Works until the destination is up to date or has failed, or it is the turn of others.
 ///
 /// # Errors
 /// The database failed.
 pub(super) async fn deliver(fed: &Federation, to: &ServerName, share: Share) -> Result<(), Error> {
-    let Some(mut stand) = begin(fed, to, share).await? else {
+    let Some(stand) = begin(fed, to, share).await? else {
         return Ok(());
     };
     if (fed.config().servers)
@@ -47,66 +46,23 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName, share: Share) -> 
         pass_over(fed, to, stand);
         return Ok(());
     }
-    let id = nonce();
-    let mut sent = 0_u64;
-    // Whether receipts and changes of devices weren't looked at.
-    let mut alone = false;
-    let mut round = Round::default();
-    loop {
-        if fed.sender().state().stopping {
-            return Ok(());
-        }
-        stand.sent = stand.sent.max(fed.sender().let_go_upto(to));
-        let batch = gather(fed, to, stand, &mut round).await?;
-        if batch.is_empty() {
-            if batch.upto > stand.sent {
-                // Nothing there was for this destination: worth knowing, not worth a write.
-                stand.sent = batch.upto;
-                remember(fed, to, stand);
-            }
-            return Ok(());
-        }
-        match send(fed, to, &batch, &format!("{id}.{sent}")).await {
-            Ok(()) => {
-                sent += 1;
-                stand = at(fed, stand, batch.upto);
-                settled(fed, to, stand, None);
-                if std::mem::take(&mut alone) {
-                    look_again(fed, to, Beside::default());
-                }
-                round.newcomer.told(&batch.sticky);
-                if let Some((last, _)) = batch.to_device.last() {
-                    fed.sender().arrived(to, *last);
-                }
-            }
-            Err(error) if refuses_content(&error) && batch.items() > 1 => {
-                tracing::info!(%to, %error, "a transaction was refused for what it holds: halved");
-                settled(fed, to, stand, Some(batch.items() / 2));
-                look_again(fed, to, Beside::default());
-            }
-            Err(error) if refuses_content(&error) && batch.is_mixed() => {
-                tracing::info!(%to, %error, "a transaction was refused for what it holds: its one event or message goes alone");
-                settled(fed, to, stand, Some(1));
-                look_again(fed, to, Beside::TO_DEVICE);
-                alone = true;
-            }
-            Err(error) if refuses_content(&error) && batch.items() == 1 => {
-                alone = false;
-                let last = leave_out(to, &batch, &error);
-                round.newcomer.told(&batch.sticky);
-                stand = at(fed, stand, last.max(stand.sent));
-                settled(fed, to, stand, None);
-                look_again(fed, to, Beside::default());
-            }
-            Err(error) => {
-                if !refuses_content(&error) {
-                    presence::again(fed, to, &batch);
-                }
-                failed(fed, to, stand, &error);
-                return Ok(());
-            }
-        }
-    }
+    let round = Round {
+        run: fed.sender().take_run(to),
+        probes: stand.failures > 0,
+        ..Round::default()
+    };
+    let mut work = Work {
+        fed,
+        to,
+        stand,
+        round,
+        id: nonce(),
+        sent: 0,
+        alone: false,
+    };
+    let outcome = work.all().await;
+    fed.sender().keep_run(to, work.stand.sent, work.round.run);
+    outcome
 }
 
 /// Where the destination stands as work on it begins; `None`: it isn't its turn.
@@ -116,47 +72,187 @@ async fn begin(
     share: Share,
 ) -> Result<Option<DestinationState>, Error> {
     let stand = load(fed, to).await?;
-    if stand.failures == 0 {
-        return Ok(Some(stand));
-    }
-    if share == Share::Healthy || stand.retry_at > fed.store().clock().now_ms() {
-        // Read from the database just now: it is among those that failed, or still being left alone.
-        return Ok(None);
-    }
-    latest::decide(fed, to, stand).await.map(Some)
+    // Read from the database just now: it may be for others.
+    let is_its_turn = fed.sender().share(to) == share;
+    let is_left_alone = stand.failures > 0 && stand.retry_at > fed.store().clock().now_ms();
+    Ok((is_its_turn && !is_left_alone).then_some(stand))
 }
 
-/// Up to date up to here.
-fn at(fed: &Federation, stand: DestinationState, sent: Pos) -> DestinationState {
-    let now = fed.store().clock().now_ms();
-    // Where nothing else changes, not every transaction is worth a write.
-    let is_news = sent > stand.sent || stand.failures > 0;
-    let is_old = now.saturating_sub(stand.reached_ms) >= REACHED_AGAIN;
-    DestinationState {
-        sent,
-        failures: 0,
-        retry_at: 0,
-        failing_since: 0,
-        reached_ms: if is_news || is_old {
-            now
+/// What a task knows of its destination.
+struct Work<'a> {
+    fed: &'a Federation,
+    to: &'a ServerName,
+    stand: DestinationState,
+    round: Round,
+    /// Of these attempts, and how many transactions have arrived.
+    id: String,
+    sent: u64,
+    /// Whether receipts and changes of devices weren't looked at.
+    alone: bool,
+}
+
+impl Work<'_> {
+    async fn all(&mut self) -> Result<(), Error> {
+        let (fed, to) = (self.fed, self.to);
+        loop {
+            if fed.sender().state().stopping {
+                return Ok(());
+            }
+            self.let_go();
+            if !self.round.probes {
+                let run = &mut self.round.run;
+                self.stand = latest::go_on(fed, to, self.stand, run).await?;
+            }
+            let was_behind = self.round.run.behind().is_some();
+            let batch = gather(fed, to, self.stand, &mut self.round).await?;
+            let goes_on = if batch.is_empty() {
+                self.nothing(&batch, was_behind)
+            } else {
+                match self.send(&batch).await {
+                    Ok(refused) => self.arrived(&batch, &refused).await?,
+                    Err(error) => self.refused(&batch, &error).await?,
+                }
+            };
+            if !goes_on {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What the operator has let go isn't sent, nor what a run has passed over of that.
+    fn let_go(&mut self) {
+        let upto = self.fed.sender().let_go_upto(self.to);
+        if upto > self.stand.sent {
+            self.stand.sent = upto;
+            self.round.run = Run::default();
+        }
+    }
+
+    /// There was nothing for this destination: worth knowing, not worth a write. Whether there may be yet.
+    fn nothing(&mut self, batch: &Batch, was_behind: bool) -> bool {
+        let has_probed = std::mem::take(&mut self.round.probes);
+        let moved = batch.upto > self.stand.reached();
+        if moved {
+            self.stand = self.stand.moved(batch.upto);
+            remember(self.fed, self.to, self.stand);
+        }
+        let is_sent = was_behind && self.round.run.behind().is_none();
+        self.stand.runs() && (has_probed || moved || is_sent)
+    }
+
+    /// After success, of which these events weren't accepted. Whether to go on.
+    async fn arrived(&mut self, batch: &Batch, refused: &[String]) -> Result<bool, Error> {
+        let (fed, to) = (self.fed, self.to);
+        self.sent += 1;
+        let nowhere = batch.events.iter();
+        let nowhere = nowhere.filter(|event| {
+            let id = event.pdu.event_id();
+            refused.iter().any(|refused| *refused == *id.as_str())
+        });
+        let nowhere: Vec<_> = nowhere.map(|event| event.room).collect();
+        self.leads_nowhere(&nowhere, batch.upto).await?;
+        self.round.told(batch);
+        self.up_to(batch.upto);
+        self.settled(None);
+        if std::mem::take(&mut self.alone) {
+            fed.sender().look_again(to, Beside::default());
+        }
+        if let Some((last, _)) = batch.to_device.last() {
+            fed.sender().arrived(to, *last);
+        }
+        self.is_up().await?;
+        let goes_on = fed.sender().goes_on(to);
+        if !goes_on && self.stand.runs() {
+            fed.sender().look_again_for_events(to);
+        }
+        Ok(goes_on)
+    }
+
+    /// After a failure. Whether to go on: the destination is up, and doesn't want what is in the transaction.
+    async fn refused(&mut self, batch: &Batch, error: &OutboundError) -> Result<bool, Error> {
+        let (fed, to) = (self.fed, self.to);
+        if !refuses_content(error) {
+            presence::again(fed, to, batch);
+            failed(fed, to, self.stand, &self.round, error);
+            return Ok(false);
+        }
+        if batch.items() > 1 {
+            tracing::info!(%to, %error, "a transaction was refused for what it holds: halved");
+            self.settled(Some(batch.items() / 2));
+            fed.sender().look_again(to, Beside::default());
+        } else if batch.is_mixed() {
+            tracing::info!(%to, %error, "a transaction was refused for what it holds: its one event or message goes alone");
+            self.settled(Some(1));
+            fed.sender().look_again(to, Beside::TO_DEVICE);
+            self.alone = true;
+        } else if batch.items() == 1 {
+            self.alone = false;
+            let nowhere: Vec<_> = batch.events.iter().map(|event| event.room).collect();
+            let before = self.stand.reached();
+            // What is before it goes first, and then it is tried once more.
+            if !self.leads_nowhere(&nowhere, before).await? {
+                let last = leave_out(to, batch, error);
+                self.round.told(batch);
+                self.up_to(last.max(before));
+            }
+            self.settled(None);
+            fed.sender().look_again(to, Beside::default());
+            self.is_up().await?;
         } else {
-            stand.reached_ms
-        },
-        ..stand
+            failed(fed, to, self.stand, &self.round, error);
+            return Ok(false);
+        }
+        Ok(true)
     }
-}
 
-/// Nothing is sent to a server to which the configuration lets nothing go, and nothing waits for it.
-fn pass_over(fed: &Federation, to: &ServerName, stand: DestinationState) {
-    if let Some(upto) = fed.sender().take_all(to) {
-        let upto = upto.max(stand.sent);
-        fed.sender().arrived(to, upto);
-        let reached_ms = stand.reached_ms;
-        let stand = DestinationState {
-            reached_ms,
-            ..at(fed, stand, upto)
+    /// The destination hasn't taken events of these rooms in, with which, or before which, the run has come to `upto`.
+    /// Whether something is sent for that.
+    async fn leads_nowhere(&mut self, rooms: &[RoomNo], upto: Pos) -> Result<bool, Error> {
+        if rooms.is_empty() || !self.stand.runs() {
+            return Ok(false);
+        }
+        let (fed, to, run) = (self.fed, self.to, &mut self.round.run);
+        latest::leads_nowhere(fed, to, (self.stand, upto), run, rooms).await
+    }
+
+    /// It is known to be up: what waits for it can be looked at closely.
+    async fn is_up(&mut self) -> Result<(), Error> {
+        if std::mem::take(&mut self.round.probes) {
+            self.stand = latest::decide(self.fed, self.to, self.stand).await?;
+        }
+        Ok(())
+    }
+
+    /// Up to date up to here.
+    fn up_to(&mut self, sent: Pos) {
+        self.stand = reached(self.fed, self.stand, sent);
+    }
+
+    /// After success, and after a refusal that lets us go on with fewer events at a time.
+    fn settled(&self, limit: Option<usize>) {
+        let written = self.round.run.written(self.stand);
+        settle(self.fed, self.to, (self.stand, written), limit);
+    }
+
+    /// One transaction. Gives the ids of the events that weren't accepted.
+    async fn send(&self, batch: &Batch) -> Result<Vec<String>, OutboundError> {
+        let (fed, to) = (self.fed, self.to);
+        let id = batch.id(&format!("{}.{}", self.id, self.sent));
+        let body = batch.body(fed.server_name(), fed.store().clock().now_ms());
+        let mut sending = Box::pin(send(fed, to, &id, body));
+        let quick = tokio::select! {
+            biased;
+            outcome = &mut sending => Some(outcome),
+            () = fed.store().clock().sleep(SLOW) => None,
         };
-        settled(fed, to, stand, None);
+        let Some(outcome) = quick else {
+            fed.sender().is_slow(to);
+            return sending.await;
+        };
+        if outcome.is_ok() {
+            fed.sender().was_quick(to);
+        }
+        outcome
     }
 }
 
@@ -165,6 +261,11 @@ fn leave_out(to: &ServerName, batch: &Batch, error: &OutboundError) -> Pos {
     if let Some((_, event)) = batch.sticky.first() {
         let event_id = event.pdu.event_id();
         tracing::warn!(%to, event = %event_id, %error, "a sticky event was refused and is left out");
+        return batch.upto;
+    }
+    if let Some((_, event)) = batch.passed_over.first() {
+        let event_id = event.pdu.event_id();
+        tracing::warn!(%to, event = %event_id, %error, "an event was refused and is left out");
         return batch.upto;
     }
     if let Some(event) = batch.events.first() {
@@ -180,58 +281,37 @@ fn leave_out(to: &ServerName, batch: &Batch, error: &OutboundError) -> Pos {
     batch.told.first().copied().unwrap_or(batch.upto)
 }
 
-/// Where the destination stands, from memory or the database.
-async fn load(fed: &Federation, to: &ServerName) -> Result<DestinationState, Error> {
-    let known = fed.sender().stand(to);
-    if let Some(stand) = known {
-        return Ok(stand);
-    }
-    let dirty = fed.sender().state().dirty.get(to).copied();
-    let stand = match dirty {
-        Some(stand) => stand,
-        None => fed.store().destination_state(to).await?,
-    };
-    remember(fed, to, stand);
-    Ok(stand)
-}
-
-fn remember(fed: &Federation, to: &ServerName, stand: DestinationState) {
-    if let Some(queue) = fed.sender().state().queues.get_mut(to) {
-        queue.stand = Some(stand);
-    }
-}
-
-/// `PUT /_matrix/federation/v1/send/{txnId}`
+/// `PUT /_matrix/federation/v1/send/{txnId}`. Gives the ids of the events that weren't accepted.
 async fn send(
     fed: &Federation,
     to: &ServerName,
-    batch: &Batch,
-    round: &str,
-) -> Result<(), OutboundError> {
-    let id = batch.id(round);
+    id: &str,
+    body: String,
+) -> Result<Vec<String>, OutboundError> {
     let target = format!(
         "/_matrix/federation/v1/send/{}",
-        utf8_percent_encode(&id, NON_ALPHANUMERIC)
+        utf8_percent_encode(id, NON_ALPHANUMERIC)
     );
-    let body = batch.body(fed.server_name(), fed.store().clock().now_ms());
     let answer = fed
         .outbound()
         .call_canonical(to, Method::PUT, &target, Some(body), LIMITS)
         .await?;
     let answer: Value = serde_json::from_slice(&answer)
         .map_err(|error| OutboundError::Answer(error.to_string()))?;
-    let refused = answer
+    let outcomes = answer
         .get("pdus")
         .and_then(Value::as_object)
         .into_iter()
         .flatten();
-    for (event, outcome) in refused.take(MAX_PDUS) {
+    let mut refused = Vec::new();
+    for (event, outcome) in outcomes.take(MAX_PDUS) {
         if let Some(reason) = outcome.get("error").and_then(Value::as_str) {
             let reason: String = reason.chars().take(200).collect();
             tracing::info!(%to, %event, reason, "an event wasn't accepted");
+            refused.push(event.clone());
         }
     }
-    Ok(())
+    Ok(refused)
 }
 
 /// Whether the destination refuses a transaction because of what is in it, rather than being unwell.
@@ -247,48 +327,6 @@ fn refuses_content(error: &OutboundError) -> bool {
                 )
         }
         _ => false,
-    }
-}
-
-/// After success, and after a refusal that lets us go on with fewer events at a time.
-fn settled(fed: &Federation, to: &ServerName, stand: DestinationState, limit: Option<usize>) {
-    fed.sender().note(to, stand);
-    let now = fed.store().clock().now_ms();
-    if let Some(queue) = fed.sender().state().queues.get_mut(to) {
-        queue.attempted = now;
-        queue.batch_limit = limit;
-    }
-}
-
-fn failed(fed: &Federation, to: &ServerName, stand: DestinationState, error: &OutboundError) {
-    let config = fed.config();
-    let failures = stand.failures.saturating_add(1);
-    // Without randomness there is no jitter.
-    let [jitter] = random::bytes().unwrap_or_default();
-    let mut wait = backoff::wait(failures, config.retry_min, config.retry_max, jitter);
-    if let OutboundError::Remote(error) = error
-        && let Some(asked) = error.extra.get("retry_after_ms").and_then(Value::as_u64)
-    {
-        wait = wait.max(Duration::from_millis(asked).min(config.retry_max));
-    }
-    let now = fed.store().clock().now_ms();
-    let retry_at = now.saturating_add(millis(wait));
-    tracing::info!(%to, failures, ?wait, %error, "a destination failed and is left alone for a while");
-    let is_first = stand.failures == 0 || stand.failing_since == 0;
-    let stand = DestinationState {
-        failures,
-        retry_at,
-        failing_since: if is_first { now } else { stand.failing_since },
-        ..stand
-    };
-    let why = error.to_string().chars().take(MAX_REASON).collect();
-    fed.sender().failed_because(to, why);
-    fed.sender().note(to, stand);
-    if let Some(queue) = fed.sender().state().queues.get_mut(to) {
-        queue.attempted = now;
-        // Ephemeral data was only worth something at the time; what is in the log stays there.
-        queue.log = true;
-        queue.beside = Beside::default();
     }
 }
 

@@ -7,9 +7,9 @@ use super::{
     batch::{
         Batch, MAX_EDUS, MAX_PDUS, MAX_RECEIPT_EDUS, MAX_TO_DEVICE, edu, receipt_edus, typing_edu,
     },
-    latest::{self, Latest},
-    presence,
+    latest, presence,
     queues::Beside,
+    run::Run,
     sticky::{self, Newcomer},
     to_device,
 };
@@ -20,12 +20,41 @@ use crate::{
 
 /// Receipts that are looked at for one transaction.
 const MAX_RECEIPTS: usize = 500;
+/// Messages to devices that the first transaction has after a failure.
+const FIRST_TO_DEVICE: usize = 5;
 
 /// What is known while a task works on a destination, beside where that stands.
 #[derive(Debug, Default)]
 pub(super) struct Round {
     pub(super) newcomer: Newcomer,
-    latest: Latest,
+    pub(super) run: Run,
+    /// It failed last: the first transaction has little in it, until it is known whether the destination is up. So what
+    /// those that are down cost doesn't follow how much waits for them.
+    pub(super) probes: bool,
+}
+
+impl Round {
+    /// So many events at most, where a transaction may have `limit`.
+    fn most(&self, limit: Option<usize>) -> usize {
+        let most = if self.probes { 1 } else { MAX_PDUS };
+        limit.unwrap_or(most).min(most)
+    }
+
+    /// The same of messages to devices.
+    fn most_to_device(&self, limit: Option<usize>) -> usize {
+        let most = if self.probes {
+            FIRST_TO_DEVICE
+        } else {
+            MAX_TO_DEVICE
+        };
+        limit.unwrap_or(most).min(most)
+    }
+
+    /// What a batch has from before the cursor has arrived.
+    pub(super) fn told(&mut self, batch: &Batch) {
+        self.newcomer.told(&batch.sticky);
+        self.run.told(&batch.passed_over);
+    }
 }
 
 /// What comes next for the destination: from the log after its cursor, and ephemeral data.
@@ -36,7 +65,7 @@ pub(super) async fn gather(
     round: &mut Round,
 ) -> Result<Batch, Error> {
     let mut batch = Batch {
-        upto: stand.sent,
+        upto: stand.reached(),
         ..Batch::default()
     };
     // All in one step with how far the log has been looked at, and with whether we lead: what comes later sets
@@ -44,7 +73,7 @@ pub(super) async fn gather(
     let (wanted, beside, limit, head) = {
         let mut state = fed.sender().state();
         let leads = state.leads();
-        let head = state.looked_at.max(stand.sent);
+        let head = state.looked_at.max(batch.upto);
         match state.queues.get_mut(to) {
             Some(queue) => {
                 let wanted = leads && queue.log;
@@ -59,21 +88,12 @@ pub(super) async fn gather(
         }
     };
     if wanted {
-        let most = limit.unwrap_or(MAX_PDUS).min(MAX_PDUS);
-        if beside.sticky {
-            let span = (stand.sent, head);
-            batch.sticky = sticky::gather(fed, to, &mut round.newcomer, span, most).await?;
+        let looked =
+            gather_logged(fed, to, (stand, head), (limit, beside), round, &mut batch).await;
+        if looked.is_err() || batch.upto < head || !batch.passed_over.is_empty() {
+            fed.sender().look_again(to, beside);
         }
-        let gathered = if batch.sticky.is_empty() {
-            let latest = &mut round.latest;
-            gather_log(fed, to, (stand, head), (limit, beside), latest, &mut batch).await
-        } else {
-            Ok(())
-        };
-        if gathered.is_err() || batch.upto < head {
-            look_again(fed, to, beside);
-        }
-        gathered?;
+        looked?;
     }
     let most = MAX_EDUS - batch.to_device.len();
     if batch.edus.len() < most {
@@ -95,12 +115,27 @@ pub(super) async fn gather(
     Ok(batch)
 }
 
-/// The log still holds something, perhaps this too.
-pub(super) fn look_again(fed: &Federation, to: &ServerName, beside: Beside) {
-    if let Some(queue) = fed.sender().state().queues.get_mut(to) {
-        queue.log = true;
-        queue.beside.add(beside);
+/// What has a position: what comes alone from before the cursor, or what stands after it.
+async fn gather_logged(
+    fed: &Federation,
+    to: &ServerName,
+    (stand, head): (DestinationState, Pos),
+    (limit, beside): (Option<usize>, Beside),
+    round: &mut Round,
+    batch: &mut Batch,
+) -> Result<(), Error> {
+    let most = round.most(limit);
+    if beside.sticky {
+        let span = (batch.upto, head);
+        batch.sticky = sticky::gather(fed, to, &mut round.newcomer, span, most).await?;
     }
+    if batch.sticky.is_empty() && !round.probes {
+        batch.passed_over = latest::passed_over(fed, to, &mut round.run, most).await?;
+    }
+    if batch.sticky.is_empty() && batch.passed_over.is_empty() {
+        gather_log(fed, to, (stand, head), (limit, beside), round, batch).await?;
+    }
+    Ok(())
 }
 
 /// Events, and what else may be there, after the cursor and up to `head`, as many as fit: each that is looked at ends
@@ -110,18 +145,19 @@ async fn gather_log(
     to: &ServerName,
     (stand, head): (DestinationState, Pos),
     (limit, beside): (Option<usize>, Beside),
-    latest: &mut Latest,
+    round: &Round,
     batch: &mut Batch,
 ) -> Result<(), Error> {
-    let after = stand.sent;
-    let most = limit.unwrap_or(MAX_PDUS).min(MAX_PDUS);
-    batch.events = if after < stand.newest {
+    let (store, after, most) = (fed.store(), batch.upto, round.most(limit));
+    batch.upto = head;
+    batch.events = if round.probes {
+        let first = store.outbound_first(to, (after, head)).await?;
+        first.into_iter().collect()
+    } else if after < stand.newest && round.run.is_planned(stand.newest) {
         batch.upto = stand.newest.min(head);
-        let span = (after, batch.upto);
-        latest::gather(fed, to, latest, span, most).await?
+        latest::gather(fed, &round.run, after, most).await?
     } else {
-        batch.upto = head;
-        fed.store().outbound_to(to, after, head, most).await?
+        store.outbound_to(to, after, head, most).await?
     };
     if batch.events.len() >= most
         && let Some(last) = batch.events.last().and_then(|event| event.pos())
@@ -129,7 +165,7 @@ async fn gather_log(
         batch.upto = last;
     }
     if beside.to_device {
-        let most = limit.unwrap_or(MAX_TO_DEVICE).min(MAX_TO_DEVICE);
+        let most = round.most_to_device(limit);
         to_device::gather(fed, to, after, most, batch).await?;
     }
     if (beside.lists || beside.receipts) && fed.store().is_in_a_room(to).await? {

@@ -1,106 +1,130 @@
-//! What a server gets that was away while much was said: of each room the newest event, upon which it asks for those
-//! before it (`/get_missing_events`), instead of everything from the oldest on.
+//! What a server gets that was away while much was said: of each room the ends of what waits ([`super::ends`]), upon which it
+//! asks for what is before them (`/get_missing_events`), instead of everything from the oldest on.
 //!
-//! Which events these are is looked up once for all that waits, up to a position that is written down together with the
-//! cursor ([`DestinationState::newest`]), so a crash changes nothing about it. They go in the order of the log, among all
-//! else that waits. So the cursor means what it always does: up to there everything has been delivered, or follows from
-//! what comes later; and the keys for a message are there before it. What comes after that position goes as ever.
+//! That is a *run*. Up to where it goes is written down, and so is how far it has come ([`DestinationState`]); where it began
+//! stays as what the destination has got until it is over. So a crash changes nothing about it, and what is passed over isn't
+//! deleted. Which events are enough is looked up once it is known that the server is up. They go in the order of the log, among
+//! all else that waits: the keys for a message are there before it. What comes after the run goes as ever.
 //!
-//! Not left out is what can't be asked for, or may come too late by that:
+//! Not passed over is what can't be asked for, or may come too late by that:
 //!
-//! - what was said in rooms in which that server, or ours, isn't any more: we wouldn't answer;
-//! - each end of a room's graph: from another event nothing leads to it (a join that came through us beside a message);
+//! - what was said in rooms in which that server, or ours, isn't any more, or whose ACL denies it: we wouldn't answer. It is looked
+//!   at when the run is planned, and at its end; what has been passed over by then is sent after all;
+//! - what is before an event that the server refuses, or doesn't accept: nothing leads it there;
 //! - sticky events: they must arrive while they are so.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
-use rhizome_storage::{DestinationState, Error, EventNo, Pos, RoomNo, StoredEvent};
+use rhizome_storage::{DestinationState, Error, NewestOutbound, Pos, RoomNo, StoredEvent};
 use ruma::ServerName;
 
-use super::batch::MAX_PDUS;
-use crate::Federation;
+use super::{
+    batch::MAX_PDUS,
+    ends,
+    run::{Run, Span},
+};
+use crate::{Federation, acl};
 
 /// Up to so many waiting events all are sent: four transactions, which are soon done. It is also as many as a server of
 /// ours asks for before an event without leaving a gap (`fetch::gather`).
 const FEW: usize = 4 * MAX_PDUS;
 
-/// The events that are enough, up to a position.
-#[derive(Debug, Default)]
-pub(super) struct Latest {
-    upto: Pos,
-    /// Ascending.
-    events: Vec<(Pos, EventNo)>,
-}
-
-impl Latest {
-    fn next(&self, after: Pos, most: usize) -> Vec<EventNo> {
-        let first = self.events.partition_point(|(pos, _)| *pos <= after);
-        let next = self.events.iter().skip(first).take(most);
-        next.map(|(_, event)| *event).collect()
-    }
-}
-
-/// For a destination that failed last: if much waits for it, the newest of each room are enough.
+/// For a destination that was away and is up: if much waits for it, a run begins.
 pub(super) async fn decide(
     fed: &Federation,
     to: &ServerName,
     stand: DestinationState,
 ) -> Result<DestinationState, Error> {
-    let head = {
-        let state = fed.sender().state();
-        if !state.leads() {
-            return Ok(stand);
-        }
-        state.looked_at
+    let Some(head) = head(fed) else {
+        return Ok(stand);
     };
-    let span = (stand.sent, head);
-    if fed.store().outbound_count(to, span, FEW + 1).await? <= FEW {
+    let span = (stand.reached(), head);
+    if stand.runs() || fed.store().outbound_count(to, span, FEW + 1).await? <= FEW {
         return Ok(stand);
     }
-    Ok(DestinationState {
-        newest: stand.newest.max(head),
+    let stand = DestinationState {
+        newest: head,
         ..stand
-    })
+    };
+    fed.sender().note(to, stand, stand);
+    Ok(stand)
 }
 
-/// The next of these events with `after < pos ≤ upto`.
-pub(super) async fn gather(
+/// Up to where the log is known, if we are who sends what is in it.
+fn head(fed: &Federation) -> Option<Pos> {
+    let state = fed.sender().state();
+    state.leads().then_some(state.looked_at)
+}
+
+/// Before each transaction of a run: finds out what is enough, and when it is over.
+pub(super) async fn go_on(
     fed: &Federation,
     to: &ServerName,
-    latest: &mut Latest,
-    (after, upto): (Pos, Pos),
-    most: usize,
-) -> Result<Vec<Arc<StoredEvent>>, Error> {
-    if latest.upto != upto {
-        let events = Box::pin(look_up(fed, to, (after, upto))).await?;
-        *latest = Latest { upto, events };
+    mut stand: DestinationState,
+    run: &mut Run,
+) -> Result<DestinationState, Error> {
+    while stand.runs() && head(fed).is_some() {
+        let at_end = stand.reached() >= stand.newest;
+        if !at_end && !run.is_planned(stand.newest) {
+            Box::pin(plan(fed, to, stand, run)).await?;
+        } else if at_end && run.behind().is_none() {
+            // What couldn't be asked for any more since it was planned?
+            let span = (stand.sent, stand.newest);
+            let rooms = fed.store().outbound_newest(to, span).await?;
+            close(fed, to, stand, run, &rooms).await?;
+        }
+        if run.behind().is_some() {
+            fed.sender().look_again_for_events(to);
+        }
+        if !at_end || run.behind().is_some() {
+            break;
+        }
+        *run = Run::default();
+        stand.sent = stand.reached();
+        fed.sender().note(to, stand, stand);
+        stand = decide(fed, to, stand).await?;
     }
-    let next = latest.next(after, most);
-    fed.store().events_by_no(&next).await
+    Ok(stand)
 }
 
-async fn look_up(
+/// Looks up the events that are enough, of those that come yet.
+async fn plan(
     fed: &Federation,
     to: &ServerName,
-    span: (Pos, Pos),
-) -> Result<Vec<(Pos, EventNo)>, Error> {
+    stand: DestinationState,
+    run: &mut Run,
+) -> Result<(), Error> {
     let store = fed.store();
-    let newest = store.outbound_newest(to, span).await?;
-    let rooms: Vec<RoomNo> = newest.iter().map(|(_, room, _)| *room).collect();
-    let left = left(fed, to, &rooms).await?;
-    let stays = store.outbound_that_stays(to, span, &left).await?;
-    let ends = ends(fed, &rooms, span).await?;
-    let ends = store.outbound_at(to, &ends).await?;
-    let all = newest.into_iter().chain(stays).chain(ends);
-    let all: BTreeSet<_> = all.map(|(pos, _, event)| (pos, event)).collect();
-    Ok(all.into_iter().collect())
+    let span = (stand.sent, stand.newest);
+    let rooms = store.outbound_newest(to, span).await?;
+    close(fed, to, stand, run, &rooms).await?;
+    let left = (stand.reached(), stand.newest);
+    let stays = store.outbound_that_stays(to, left, &run.whole()).await?;
+    let open = rooms.into_iter();
+    let open = open.filter(|newest| newest.pos > left.0 && !run.is_whole(newest.room));
+    let open: Vec<NewestOutbound> = open.collect();
+    let ends = ends::find(fed, to, span, &open).await?;
+    run.plan(stand.newest, stays.into_iter().chain(ends));
+    Ok(())
 }
 
-/// Those of the rooms in which that server, or ours, isn't any more.
-async fn left(fed: &Federation, to: &ServerName, rooms: &[RoomNo]) -> Result<Vec<RoomNo>, Error> {
+/// Of rooms in which that server can't ask us all is sent.
+async fn close(
+    fed: &Federation,
+    to: &ServerName,
+    stand: DestinationState,
+    run: &mut Run,
+    rooms: &[NewestOutbound],
+) -> Result<(), Error> {
+    let rooms: Vec<RoomNo> = rooms.iter().map(|newest| newest.room).collect();
+    for room in closed(fed, to, &rooms).await? {
+        run.make_whole(room, (stand.sent, stand.reached()));
+    }
+    Ok(())
+}
+
+/// Those of the rooms in which that server, or ours, isn't any more, or whose ACL denies it.
+async fn closed(fed: &Federation, to: &ServerName, rooms: &[RoomNo]) -> Result<Vec<RoomNo>, Error> {
     let theirs = fed.store().rooms_of_server(to).await?;
     let theirs: HashSet<RoomNo> = theirs.into_iter().collect();
     let ours = fed.store().rooms_of_server(fed.server_name()).await?;
@@ -108,43 +132,70 @@ async fn left(fed: &Federation, to: &ServerName, rooms: &[RoomNo]) -> Result<Vec
         .into_iter()
         .filter(|room| theirs.contains(room))
         .collect();
-    let left = rooms.iter().filter(|room| !both.contains(*room));
-    Ok(left.copied().collect())
+    let (both, mut closed): (Vec<RoomNo>, Vec<RoomNo>) =
+        rooms.iter().partition(|room| both.contains(*room));
+    let heads = fed.store().heads(&both).await?;
+    let heads: Vec<_> = heads.into_values().collect();
+    let allowed = acl::allowed_in(fed, to, &heads).await?;
+    let denied = heads.iter().zip(allowed).filter(|(_, allowed)| !allowed);
+    closed.extend(denied.map(|(head, _)| head.room));
+    Ok(closed)
 }
 
-/// Where the ends of those rooms' graphs stand that have several, as far as that is in the span.
-async fn ends(
+/// The next of the events that are enough, of those with `after < pos ≤ upto`.
+pub(super) async fn gather(
     fed: &Federation,
-    rooms: &[RoomNo],
-    (after, upto): (Pos, Pos),
-) -> Result<Vec<Pos>, Error> {
-    let heads = fed.store().heads(rooms).await?;
-    let forked = heads.values().filter(|head| head.extremities.len() > 1);
-    let ends: Vec<EventNo> = forked
-        .flat_map(|head| head.extremities.iter().map(|end| end.no))
-        .collect();
-    let events = fed.store().events_by_no(&ends).await?;
-    let places = events.iter().filter_map(|event| event.pos());
-    Ok(places.filter(|pos| *pos > after && *pos <= upto).collect())
+    run: &Run,
+    after: Pos,
+    most: usize,
+) -> Result<Vec<Arc<StoredEvent>>, Error> {
+    fed.store().events_by_no(&run.next(after, most)).await
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_comes_next_follows_the_cursor() {
-        let latest = Latest {
-            upto: Pos(90),
-            events: [(3, 30), (7, 70), (80, 800)]
-                .map(|(pos, no)| (Pos(pos), EventNo(no)))
-                .to_vec(),
-        };
-        let next = |after, most| latest.next(Pos(after), most);
-        assert_eq!(next(0, 2), [EventNo(30), EventNo(70)]);
-        assert_eq!(next(2, 9).len(), 3);
-        assert_eq!(next(3, 9), [EventNo(70), EventNo(800)]);
-        assert_eq!(next(7, 1), [EventNo(800)]);
-        assert!(next(80, 9).is_empty());
+/// The next of the events that were passed over and are sent after all, of one room.
+pub(super) async fn passed_over(
+    fed: &Federation,
+    to: &ServerName,
+    run: &mut Run,
+    most: usize,
+) -> Result<Vec<(Pos, Arc<StoredEvent>)>, Error> {
+    let store = fed.store();
+    while let Some((room, span)) = run.behind() {
+        let found = store.outbound_of_room(to, room, span, most).await?;
+        if found.is_empty() {
+            run.nothing_behind(room);
+            continue;
+        }
+        let nos: Vec<_> = found.iter().map(|(_, _, event)| *event).collect();
+        let events = store.events_by_no(&nos).await?;
+        let places = found.iter().map(|(pos, ..)| *pos);
+        return Ok(places.zip(events).collect());
     }
+    Ok(Vec::new())
+}
+
+/// Nothing leads the destination to what is before some events, with which, or before which, the run has come to `upto`: of
+/// their rooms all is sent. `false` if that was so already.
+pub(super) async fn leads_nowhere(
+    fed: &Federation,
+    to: &ServerName,
+    (stand, upto): (DestinationState, Pos),
+    run: &mut Run,
+    rooms: &[RoomNo],
+) -> Result<bool, Error> {
+    let passed: Span = (stand.sent, upto);
+    let new = rooms.iter().copied();
+    let new: Vec<RoomNo> = new.filter(|room| run.make_whole(*room, passed)).collect();
+    if new.is_empty() {
+        return Ok(false);
+    }
+    run.hold(stand.reached());
+    let left = (upto, stand.newest);
+    for room in new {
+        let store = fed.store();
+        let rest = store.outbound_of_room(to, room, left, usize::MAX).await?;
+        run.add(rest);
+    }
+    fed.sender().look_again_for_events(to);
+    Ok(true)
 }

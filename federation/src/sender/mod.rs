@@ -9,8 +9,9 @@
 //! Messages to devices wait in a queue of their own in the database ([`to_device`]), at positions of the log: the
 //! cursor says of them too which have arrived.
 //!
-//! A server that was away while much was said gets the newest event of each room, and asks for the others. Those that failed last
-//! have few workers, so that they hold up nobody else.
+//! A server that was away while much was said gets of each room what leads to the rest, and asks for that; until it has answered once,
+//! little is done for it. Those that failed last have few workers, and so have those that are slow or have never answered, so
+//! that they hold up nobody else.
 //!
 //! Ephemeral data has no place in the log: typing is one slot per room and user where the latest
 //! wins, presence a set of users who are looked at when a transaction is made, anything else a short queue.
@@ -18,9 +19,10 @@
 //! - [`dispatch`]: a reader of the log: which destinations have something to get.
 //! - [`queues`]: what is to be done for each destination, shared by all of these.
 //! - [`workers`]: one task per busy destination and none for an idle one.
-//! - [`deliver`]: one destination's work.
+//! - [`deliver`]: one destination's work; [`standing`] reads and notes where it stands.
 //! - [`gather`]: what the next transaction is to hold.
-//! - [`latest`]: what of it is enough for a server that was away.
+//! - [`latest`]: what of it is enough for a server that was away: a run, of which [`run`] remembers what isn't written down.
+//! - [`ends`]: to which events of a room no other that waits leads.
 //! - [`batch`]: what one transaction holds, as it is on the wire.
 //! - [`presence`]: who of us is there.
 //! - [`sticky`]: sticky events for servers that have just come into a room.
@@ -35,10 +37,13 @@ pub(crate) mod backoff;
 mod batch;
 mod deliver;
 mod dispatch;
+mod ends;
 mod gather;
 mod latest;
 pub(crate) mod presence;
 mod queues;
+mod run;
+mod standing;
 mod sticky;
 pub mod to_device;
 pub mod typing;

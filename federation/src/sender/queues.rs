@@ -3,7 +3,10 @@
 mod beside;
 mod directives;
 mod ephemeral;
+#[cfg(test)]
+mod model;
 mod turns;
+mod working;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -14,11 +17,12 @@ use rhizome_storage::{Clock, DestinationState, Lease, Pos, UserNo};
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
 use tokio::sync::Notify;
 
-use self::turns::Place;
+use self::turns::{Pace, Place};
 pub(super) use self::{
     beside::Beside,
     turns::{Each, Share},
 };
+use super::run::Run;
 
 /// Queues kept in memory although there is nothing to do (their cursors spare a read).
 const MAX_IDLE: usize = 5000;
@@ -44,6 +48,8 @@ pub(super) struct State {
     later: BTreeSet<(i64, OwnedServerName)>,
     /// How many tasks of each share there are.
     busy: Each<usize>,
+    /// How many there may be.
+    most: Each<usize>,
     /// Idle queues are dropped when there are more than so many.
     tidy_at: usize,
     /// Up to here the log has been looked at and the queues know of it; nobody sends beyond.
@@ -65,6 +71,9 @@ pub(super) struct Queue {
     place: Place,
     /// Where it stands; `None` until it is read from the database.
     pub(super) stand: Option<DestinationState>,
+    pace: Pace,
+    /// What is remembered of its run.
+    run: Option<Box<Run>>,
     /// The log may hold something for it.
     pub(super) log: bool,
     /// And beside events maybe this: known since a look that found all there was.
@@ -140,13 +149,6 @@ impl Queue {
 
     fn is_left_alone(&self) -> bool {
         matches!(self.place, Place::Later(_))
-    }
-
-    fn share(&self) -> Share {
-        match self.stand {
-            Some(stand) if stand.failures > 0 => Share::Failed,
-            _ => Share::Healthy,
-        }
     }
 
     /// How long after an attempt an inbound request ends the back-off.
@@ -248,6 +250,7 @@ impl Sender {
     ) -> (Vec<(OwnedServerName, Share)>, Option<i64>) {
         let mut state = self.state();
         state.come_back(now);
+        state.most = most;
         let State {
             queues,
             ready,
@@ -321,6 +324,10 @@ impl Sender {
         *ready = Each::default();
         *busy = Each::default();
         for (server, queue) in queues {
+            if matches!(queue.place, Place::Running(_)) {
+                // What its task knew of its run may be gone: what is written down goes with that.
+                queue.stand = None;
+            }
             queue.place = Place::Ready;
             ready.of_mut(queue.share()).push_back(server.clone());
         }
@@ -334,6 +341,7 @@ impl Sender {
         let queues = state.queues.values_mut();
         for queue in queues.filter(|queue| !matches!(queue.place, Place::Running(_))) {
             queue.stand = None;
+            queue.run = None;
             queue.beside = Beside::default();
         }
         // Another may have reached those that are left alone here.
@@ -352,29 +360,22 @@ impl Sender {
         *at = upto.max(*at);
     }
 
-    /// A destination stands here now; to be written down unless that is known.
-    pub(super) fn note(&self, server: &ServerName, mut stand: DestinationState) {
+    /// A destination stands here now, of which this is to be written down unless that is known.
+    pub(super) fn note(
+        &self,
+        server: &ServerName,
+        mut stand: DestinationState,
+        mut written: DestinationState,
+    ) {
         let mut state = self.state();
-        let State {
-            queues,
-            busy,
-            dirty,
-            ..
-        } = &mut *state;
         let mut before = None;
-        if let Some(queue) = queues.get_mut(server) {
+        if let Some(queue) = state.queues.get_mut(server) {
             stand.sent = stand.sent.max(queue.let_go);
+            written.sent = written.sent.max(queue.let_go);
             before = queue.stand.replace(stand);
-            if stand.failures == 0 && queue.place == Place::Running(Share::Failed) {
-                // It is up again: what else there is for it takes nobody's place among those that aren't.
-                queue.place = Place::Running(Share::Healthy);
-                busy.failed = busy.failed.saturating_sub(1);
-                busy.healthy += 1;
-                self.changed.notify_one();
-            }
         }
-        if before != Some(stand) {
-            dirty.insert(server.to_owned(), stand);
+        if before != Some(stand) || written != stand {
+            state.dirty.insert(server.to_owned(), written);
         }
     }
 }

@@ -11,9 +11,10 @@ use super::{deliver, queues::Each};
 use crate::Federation;
 
 /// Destinations that are sent to at the same time. One that takes everything in and answers nothing holds its worker for a
-/// minute, so those that failed last have few of their own, whatever their number.
+/// minute, so those of whom that may be have few of their own, whatever their number.
 const MAX_WORKERS: Each<usize> = Each {
     healthy: 128,
+    doubtful: 64,
     failed: 32,
 };
 /// Cursors are written to the database at most this often.

@@ -96,7 +96,7 @@ impl Looking<'_> {
             next_attempt: fails.then_some(state.retry_at),
             last_failure: Some(failure).filter(|text| !text.is_empty()),
             last_reached: time(state.reached_ms),
-            waiting: Waiting::look_up(self.store, &server, state.sent).await?,
+            waiting: Waiting::look_up(self.store, &server, state.reached()).await?,
             rooms: self.store.rooms_shared(self.ours, &server).await?,
             server: server.to_string(),
         })

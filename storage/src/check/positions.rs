@@ -42,6 +42,7 @@ const PLACES: &[(&str, &str, bool)] = &[
     ("reader", "pos", true),
     ("destination_state", "sent_pos", true),
     ("destination_state", "newest_pos", true),
+    ("destination_state", "come_pos", true),
     ("current_state", "pos", false),
     ("membership", "pos", false),
     ("membership", "since", false),

@@ -3,24 +3,7 @@
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
 
 use crate::engine::sql::{Columns as _, Query, ReadRow, rows};
-use crate::{Pos, Result, Store};
-
-/// Where the sender stands with a destination.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct DestinationState {
-    /// Everything up to here has been delivered.
-    pub sent: Pos,
-    /// Attempts that failed since the last that succeeded.
-    pub failures: u32,
-    /// Not to be tried before, milliseconds since 1970.
-    pub retry_at: i64,
-    /// Of events up to here the newest of each room is enough: it was away, and asks for what is before those.
-    pub newest: Pos,
-    /// Since when it has failed, milliseconds since 1970; 0: it hasn't.
-    pub failing_since: i64,
-    /// When it took something last, milliseconds since 1970, to about a minute; 0: it is not known to have.
-    pub reached_ms: i64,
-}
+use crate::{DestinationState, Pos, Result, Store};
 
 rows! {
     struct StateRow<'a> {
@@ -29,6 +12,7 @@ rows! {
         failures: i64,
         retry_at: i64,
         newest_pos: Pos,
+        come_pos: Pos,
         failing_since: i64,
         reached_ms: i64,
     }
@@ -87,7 +71,7 @@ impl Store {
     pub async fn destination_state(&self, server: &ServerName) -> Result<DestinationState> {
         let query = self
             .sql(
-                "SELECT sent_pos, failures, retry_at, newest_pos, failing_since, reached_ms \
+                "SELECT sent_pos, failures, retry_at, newest_pos, come_pos, failing_since, reached_ms \
                  FROM destination_state WHERE server = $1",
             )
             .bind(server);
@@ -96,8 +80,7 @@ impl Store {
             .map_or_else(|| Ok(DestinationState::default()), state)
     }
 
-    /// Notes where the sender stands with some destinations, in one transaction. Neither `sent` nor `newest` ever goes
-    /// back.
+    /// Notes where the sender stands with some destinations, in one transaction. None of the positions ever goes back.
     pub async fn store_destination_states(
         &self,
         states: &[(OwnedServerName, DestinationState)],
@@ -113,6 +96,7 @@ impl Store {
                 failures: i64::from(state.failures),
                 retry_at: state.retry_at,
                 newest_pos: state.newest,
+                come_pos: state.come,
                 failing_since: state.failing_since,
                 reached_ms: state.reached_ms,
             })
@@ -122,15 +106,17 @@ impl Store {
         let query = self
             .sql(
                 "INSERT INTO destination_state \
-                 (server, sent_pos, failures, retry_at, newest_pos, failing_since, reached_ms) \
-                 SELECT server, sent_pos, failures, retry_at, newest_pos, failing_since, reached_ms \
+                 (server, sent_pos, failures, retry_at, newest_pos, come_pos, failing_since, reached_ms) \
+                 SELECT server, sent_pos, failures, retry_at, newest_pos, come_pos, failing_since, reached_ms \
                  FROM ROWS($1) AS x WHERE true \
                  ON CONFLICT (server) DO UPDATE SET sent_pos = CASE \
                  WHEN excluded.sent_pos > destination_state.sent_pos THEN excluded.sent_pos \
                  ELSE destination_state.sent_pos END, \
                  failures = excluded.failures, retry_at = excluded.retry_at, newest_pos = CASE \
                  WHEN excluded.newest_pos > destination_state.newest_pos THEN excluded.newest_pos \
-                 ELSE destination_state.newest_pos END, \
+                 ELSE destination_state.newest_pos END, come_pos = CASE \
+                 WHEN excluded.come_pos > destination_state.come_pos THEN excluded.come_pos \
+                 ELSE destination_state.come_pos END, \
                  failing_since = excluded.failing_since, reached_ms = excluded.reached_ms",
             )
             .rows(&rows);
@@ -249,6 +235,7 @@ pub(super) fn state(row: &ReadRow) -> Result<DestinationState> {
         failures: u32::try_from(row.get::<i64>("failures")?).unwrap_or(u32::MAX),
         retry_at: row.get("retry_at")?,
         newest: row.get("newest_pos")?,
+        come: row.get("come_pos")?,
         failing_since: row.get("failing_since")?,
         reached_ms: row.get("reached_ms")?,
     })
@@ -277,6 +264,7 @@ mod tests {
                 failures,
                 retry_at,
                 newest: Pos(sent + 9),
+                come: Pos(sent + 4),
                 failing_since: retry_at - i64::from(failures),
                 reached_ms: retry_at + 1,
             };
@@ -292,7 +280,7 @@ mod tests {
                 .store_destination_states(&[(a.to_owned(), state(3, 0, 0))])
                 .await
                 .unwrap();
-            // Neither position is less than it was.
+            // No position is less than it was.
             assert_eq!(store.destination_state(a).await.unwrap(), state(5, 0, 0));
             assert_eq!(store.destination_state(b).await.unwrap(), state(7, 0, 0));
             store.store_destination_states(&[]).await.unwrap();

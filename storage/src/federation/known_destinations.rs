@@ -2,9 +2,9 @@
 
 use ruma::{OwnedServerName, ServerName};
 
-use super::destinations::{DestinationState, state};
+use super::destinations::state;
 use crate::engine::sql::{Columns as _, ReadRow, rows};
-use crate::{CommitError, Directive, Pos, Result, Store};
+use crate::{CommitError, DestinationState, Directive, Pos, Result, Store};
 
 /// What is known of a server that we send to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +35,8 @@ impl Store {
     ) -> Result<Vec<KnownDestination>> {
         let query = self
             .sql(
-                "SELECT server, sent_pos, failures, retry_at, newest_pos, failing_since, reached_ms, failure \
-                 FROM destination_state WHERE server > $1 AND failures >= $2 ORDER BY server LIMIT $3",
+                "SELECT server, sent_pos, failures, retry_at, newest_pos, come_pos, failing_since, reached_ms, \
+                 failure FROM destination_state WHERE server > $1 AND failures >= $2 ORDER BY server LIMIT $3",
             )
             .bind(after.map_or("", ServerName::as_str))
             .bind(i64::from(failing))
@@ -48,8 +48,8 @@ impl Store {
     pub async fn known_destination(&self, server: &ServerName) -> Result<Option<KnownDestination>> {
         let query = self
             .sql(
-                "SELECT server, sent_pos, failures, retry_at, newest_pos, failing_since, reached_ms, failure \
-                 FROM destination_state WHERE server = $1",
+                "SELECT server, sent_pos, failures, retry_at, newest_pos, come_pos, failing_since, reached_ms, \
+                 failure FROM destination_state WHERE server = $1",
             )
             .bind(server);
         self.row(query).await?.as_ref().map(known).transpose()
@@ -170,6 +170,7 @@ mod tests {
             failures: 3,
             retry_at: 9_000,
             newest: Pos(0),
+            come: Pos(0),
             failing_since: 5_000,
             reached_ms: 4_000,
         }

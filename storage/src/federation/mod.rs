@@ -1,5 +1,6 @@
 //! What is kept for and about other servers.
 
+pub(crate) mod destination;
 pub(crate) mod destinations;
 pub(crate) mod devices;
 pub(crate) mod inbox;

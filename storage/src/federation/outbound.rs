@@ -31,6 +31,30 @@ macro_rules! waiting {
 /// An event that is to be sent: where it stands, in which room, and its number.
 pub type Outbound = (Pos, RoomNo, EventNo);
 
+/// What waits in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewestOutbound {
+    /// Which room.
+    pub room: RoomNo,
+    /// Where the newest of it stands,
+    pub pos: Pos,
+    /// and its number.
+    pub event: EventNo,
+    /// How many events wait there.
+    pub waiting: usize,
+}
+
+/// An event of a room's history, and whether it waits for a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Walked {
+    /// Where it stands.
+    pub pos: Pos,
+    /// Its number.
+    pub event: EventNo,
+    /// Whether it waits.
+    pub waits: bool,
+}
+
 impl Store {
     /// Events to send to one destination with `after < pos ≤ upto`, ascending, at most `limit`.
     pub async fn outbound_to(
@@ -52,6 +76,32 @@ impl Store {
         let rows = self.rows(query).await?;
         let nos: Result<Vec<_>> = rows.iter().map(|row| row.get("event")).collect();
         self.events_by_no(&nos?).await
+    }
+
+    /// The first event to send to one destination with `after < pos ≤ upto`. What it costs follows the sets that the
+    /// destination is in, not how much waits.
+    pub async fn outbound_first(
+        &self,
+        destination: &ServerName,
+        (after, upto): (Pos, Pos),
+    ) -> Result<Option<Arc<StoredEvent>>> {
+        let Some(server) = self.known_server(destination).await? else {
+            return Ok(None);
+        };
+        let query = self
+            .sql(
+                "SELECT e.event FROM outbound e WHERE e.pos = (SELECT MIN(f.pos) FROM (\
+                 SELECT (SELECT MIN(o.pos) FROM outbound o WHERE o.set_no = m.set_no AND o.pos > $2) AS pos \
+                 FROM set_member m JOIN outbound_last l ON l.set_no = m.set_no \
+                 WHERE m.server = $1 AND l.last_pos > $2) AS f WHERE f.pos <= $3)",
+            )
+            .bind(server)
+            .bind(after)
+            .bind(upto);
+        let Some(row) = self.row(query).await? else {
+            return Ok(None);
+        };
+        self.event_by_no(row.get("event")?).await
     }
 
     /// How many events wait for one destination with `after < pos ≤ upto`, counted up to `most`.
@@ -83,20 +133,72 @@ impl Store {
         &self,
         destination: &ServerName,
         (after, upto): (Pos, Pos),
-    ) -> Result<Vec<Outbound>> {
+    ) -> Result<Vec<NewestOutbound>> {
         let Some(server) = self.known_server(destination).await? else {
             return Ok(Vec::new());
         };
         let query = self
             .sql(concat!(
-                "SELECT e.pos, e.room, e.event FROM (",
-                waiting!("MAX(o.pos) AS pos", " GROUP BY o.room"),
+                "SELECT e.pos, e.room, e.event, n.waiting FROM (",
+                waiting!("MAX(o.pos) AS pos, COUNT(*) AS waiting", " GROUP BY o.room"),
                 ") AS n JOIN outbound e ON e.pos = n.pos ORDER BY e.pos"
             ))
             .bind(server)
             .bind(after)
             .bind(upto);
+        self.rows(query).await?.iter().map(newest).collect()
+    }
+
+    /// Of the events that wait for one destination in a room those with `after < pos ≤ upto`, ascending, at most `limit`.
+    pub async fn outbound_of_room(
+        &self,
+        destination: &ServerName,
+        room: RoomNo,
+        (after, upto): (Pos, Pos),
+        limit: usize,
+    ) -> Result<Vec<Outbound>> {
+        let Some(server) = self.known_server(destination).await? else {
+            return Ok(Vec::new());
+        };
+        let query = self
+            .sql(
+                "SELECT o.pos, o.room, o.event FROM outbound o \
+                 JOIN set_member m ON m.set_no = o.set_no AND m.server = $1 \
+                 WHERE o.room = $2 AND o.pos > $3 AND o.pos <= $4 ORDER BY o.pos LIMIT $5",
+            )
+            .bind(server)
+            .bind(room)
+            .bind(after)
+            .bind(upto)
+            .bind(limit);
         self.rows(query).await?.iter().map(outbound).collect()
+    }
+
+    /// The newest `limit` live events of a room with `after < pos ≤ upto`, whoever they are of, with whether they wait for one
+    /// destination; newest first.
+    pub async fn outbound_walk(
+        &self,
+        destination: &ServerName,
+        room: RoomNo,
+        (after, upto): (Pos, Pos),
+        limit: usize,
+    ) -> Result<Vec<Walked>> {
+        let Some(server) = self.known_server(destination).await? else {
+            return Ok(Vec::new());
+        };
+        let query = self
+            .sql(
+                "SELECT e.ord, e.no, CASE WHEN EXISTS (SELECT 1 FROM outbound o \
+                 JOIN set_member m ON m.set_no = o.set_no AND m.server = $1 WHERE o.pos = e.ord) \
+                 THEN 1 ELSE 0 END AS waits FROM event e WHERE e.room = $2 AND e.ord IS NOT NULL \
+                 AND e.ord > $3 AND e.ord <= $4 ORDER BY e.ord DESC LIMIT $5",
+            )
+            .bind(server)
+            .bind(room)
+            .bind(after.0.max(0))
+            .bind(upto)
+            .bind(limit);
+        self.rows(query).await?.iter().map(walked).collect()
     }
 
     /// Of the events that wait for one destination with `after < pos ≤ upto` those of these rooms, and those that are
@@ -202,4 +304,21 @@ impl Store {
 
 fn outbound(row: &ReadRow) -> Result<Outbound> {
     Ok((row.get("pos")?, row.get("room")?, row.get("event")?))
+}
+
+fn newest(row: &ReadRow) -> Result<NewestOutbound> {
+    Ok(NewestOutbound {
+        room: row.get("room")?,
+        pos: row.get("pos")?,
+        event: row.get("event")?,
+        waiting: row.get("waiting")?,
+    })
+}
+
+fn walked(row: &ReadRow) -> Result<Walked> {
+    Ok(Walked {
+        pos: row.get("ord")?,
+        event: row.get("no")?,
+        waits: row.get("waits")?,
+    })
 }

@@ -16,9 +16,8 @@ use rhizome_storage::{Dialect, Error, InboxEvent, millis};
 use ruma::{OwnedEventId, RoomId, ServerName};
 
 use self::turns::{Lane, Turns};
-use super::guard;
 use crate::{
-    Federation,
+    Federation, acl,
     fetch::gather::{self, Haste, Outcome},
 };
 
@@ -247,7 +246,7 @@ async fn one(fed: &Federation, event: &InboxEvent, haste: Haste) -> Result<Done,
 /// Whether the room's ACL lets in who gave us an event. When it came there may have been no room to ask: we were joining it.
 async fn is_let_in(fed: &Federation, event: &InboxEvent) -> Result<bool, Error> {
     match fed.store().room(&event.room_id).await? {
-        Some(head) => guard::is_allowed(fed, &event.origin, &head).await,
+        Some(head) => acl::is_allowed(fed, &event.origin, &head).await,
         None => Ok(true),
     }
 }

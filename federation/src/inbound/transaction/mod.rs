@@ -33,8 +33,8 @@ use self::{
     offered::{Offered, Told, checked, refuse_all, room_of},
     withdrawn::withdrawn_invite,
 };
-use super::{edus, guard};
-use crate::{Federation, MatrixError, RawJson, Ruma, devices, fetch::verify, policy};
+use super::edus;
+use crate::{Federation, MatrixError, RawJson, Ruma, acl, devices, fetch::verify, policy};
 
 /// The most events of one transaction.
 const MAX_PDUS: usize = 50;
@@ -180,7 +180,7 @@ async fn in_room(
     match (head, fed.joining().rules(&room_id)) {
         (Some(head), _) if resident => {
             // ACLs are applied to each event by itself.
-            if !guard::is_allowed(fed, origin, &head).await? {
+            if !acl::is_allowed(fed, origin, &head).await? {
                 let denied = format!("{origin} is denied access to this room by its server ACL");
                 return Ok(refuse_all(head.rules, &offered, &denied).into());
             }

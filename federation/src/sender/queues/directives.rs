@@ -19,8 +19,13 @@ impl Sender {
         stand.retry_at = 0;
         let stand = *stand;
         let waits = queue.is_left_alone();
-        // What was to be written down says otherwise.
-        state.dirty.insert(server.to_owned(), stand);
+        let written = queue.run.as_ref().map_or(stand, |run| run.written(stand));
+        // What is being written down, or is to be, says otherwise. Who works on it now writes how that has ended.
+        if let Some(dirty) = state.dirty.get_mut(server) {
+            dirty.retry_at = 0;
+        } else if waits {
+            state.dirty.insert(server.to_owned(), written);
+        }
         if waits {
             state.make_ready(server);
             self.changed.notify_one();
@@ -37,6 +42,8 @@ impl Sender {
             return;
         };
         queue.let_go = queue.let_go.max(upto);
+        // What its run has passed over is let go as well.
+        queue.run = None;
         queue.forget_ephemeral();
         let Some(stand) = &mut queue.stand else {
             return;
@@ -61,6 +68,7 @@ impl Sender {
         if let Some(queue) = state.queues.get_mut(server) {
             queue.log = false;
             queue.beside = Beside::NOTHING;
+            queue.run = None;
             queue.forget_ephemeral();
         }
         upto

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use rhizome_storage::RoomNo;
 use ruma::{UserId, room_id, server_name, user_id};
 use serde_json::json;
 
@@ -12,8 +13,13 @@ use super::{
 fn most(tasks: usize) -> Each<usize> {
     Each {
         healthy: tasks,
+        doubtful: tasks,
         failed: tasks,
     }
+}
+
+fn note(sender: &Sender, server: &ServerName, stand: DestinationState) {
+    sender.note(server, stand, stand);
 }
 
 /// Who is due, whichever share they are of, and when the next is.
@@ -49,13 +55,19 @@ fn typing_is_latest_wins_and_bounded() {
     assert!(queue.edus.back().unwrap().contains("1999"));
 }
 
+/// There are thousands of them.
+#[test]
+fn an_idle_destination_takes_little_room() {
+    assert!(size_of::<Queue>() <= 224);
+}
+
 #[test]
 fn an_inbound_request_ends_a_back_off() {
     let clock = Clock::manual(1_000_000);
     let sender = Sender::new(clock.clone());
     let server = server_name!("b.example");
     sender.looked_at(Pos(1), [(&server.to_owned(), Beside::NOTHING)]);
-    sender.note(server, failed(9_000_000));
+    note(&sender, server, failed(9_000_000));
     let due = || due(&sender, clock.now_ms(), 9);
     assert_eq!(due(), (vec![], Some(9_000_000)));
     sender.seen(server);
@@ -76,7 +88,7 @@ fn a_back_off_is_ended_early_once() {
     sender.looked_at(Pos(1), [(&server.to_owned(), Beside::NOTHING)]);
     let due = || due(&sender, clock.now_ms(), 9).0.len();
     let fails = || {
-        sender.note(server, failed(clock.now_ms() + 80_000));
+        note(&sender, server, failed(clock.now_ms() + 80_000));
         sender.state().queues.get_mut(server).unwrap().attempted = clock.now_ms();
         sender.ended(server);
         assert_eq!(due(), 0);
@@ -133,60 +145,98 @@ fn who_failed_last_has_workers_of_their_own() {
     };
     news(&names);
     for name in &names {
-        sender.note(name, failed(1_000));
+        note(&sender, name, failed(1_000));
     }
-    let most = Each {
+    let places = Each {
         healthy: 4,
+        doubtful: 3,
         failed: 2,
     };
-    assert_eq!(sender.due(100, most), (vec![], Some(1_000)));
+    assert_eq!(sender.due(100, places), (vec![], Some(1_000)));
     // One of those that wait shows that it is up.
-    let (busy, _) = sender.due(1_000, most);
+    let (busy, _) = sender.due(1_000, places);
     assert_eq!(busy.len(), 2);
     sender.seen(&names[199]);
     sender.seen(&names[199]);
-    assert_eq!(sender.due(1_000, most), (vec![], None));
+    assert_eq!(sender.due(1_000, places), (vec![], None));
     let healthy = server_name!("healthy.example").to_owned();
     news(std::slice::from_ref(&healthy));
-    let (due, _) = sender.due(1_000, most);
+    let (due, _) = sender.due(1_000, places);
     assert_eq!(due, [(healthy, Share::Healthy)]);
 
     // One of the two is reached: it makes room for the next while it works.
-    let up = DestinationState::default();
-    sender.note(&busy[0].0, up);
-    let (due, _) = sender.due(1_000, most);
+    note(&sender, &busy[0].0, DestinationState::default());
+    sender.was_quick(&busy[0].0);
+    assert!(sender.goes_on(&busy[0].0));
+    let (due, _) = sender.due(1_000, places);
     assert_eq!(due, [(names[199].clone(), Share::Failed)]);
-    assert_eq!(
-        sender.state().busy,
-        Each {
-            healthy: 2,
-            failed: 2
-        }
-    );
+    let tasks = |healthy, failed| Each {
+        healthy,
+        doubtful: 0,
+        failed,
+    };
+    assert_eq!(sender.state().busy, tasks(2, 2));
     for (name, _) in busy {
         sender.ended(&name);
     }
-    assert_eq!(
-        sender.state().busy,
-        Each {
-            healthy: 1,
-            failed: 1
-        }
-    );
-    let (due, _) = sender.due(1_000, most);
+    assert_eq!(sender.state().busy, tasks(1, 1));
+    let (due, _) = sender.due(1_000, places);
     let shares: Vec<Share> = due.iter().map(|(_, share)| *share).collect();
     assert_eq!(shares, [Share::Healthy, Share::Failed]);
     assert_ne!(due[1].0, names[199], "once");
     // After a stop everybody is looked at again.
     sender.restart();
-    let (due, _) = sender.due(
-        1_000,
-        Each {
-            healthy: 999,
-            failed: 999,
-        },
-    );
+    let (due, _) = sender.due(1_000, most(999));
     assert_eq!(due.len(), 201);
+}
+
+/// Who was never reached, or is slow, takes no place of those that answer at once; who becomes so makes room if there is any.
+#[test]
+fn who_is_in_doubt_has_workers_of_their_own() {
+    let sender = Sender::new(Clock::manual(0));
+    let names: Vec<OwnedServerName> = (0..4)
+        .map(|n| format!("s{n}.example").try_into().unwrap())
+        .collect();
+    sender.looked_at(Pos(1), names.iter().map(|name| (name, Beside::NOTHING)));
+    let most = Each {
+        healthy: 4,
+        doubtful: 1,
+        failed: 9,
+    };
+    // Of nobody is known what is written down of them.
+    let (due, _) = sender.due(0, most);
+    assert!(due.iter().all(|(_, share)| *share == Share::Healthy));
+    for name in &names {
+        note(&sender, name, DestinationState::default());
+        assert_eq!(sender.share(name), Share::Doubtful);
+    }
+    // Two were reached before; two weren't, and their tasks end for now.
+    for name in &names[..2] {
+        sender.was_reached(name);
+        assert!(sender.goes_on(name));
+    }
+    for name in &names[2..] {
+        sender.ended(name);
+    }
+    assert_eq!(
+        sender.due(0, most).0,
+        [(names[2].clone(), Share::Doubtful)],
+        "one at a time"
+    );
+    // There is no room for one that has become slow: it goes on where it is, and somebody else's turn is next.
+    sender.is_slow(&names[0]);
+    assert_eq!(sender.state().busy.healthy, 2);
+    assert!(!sender.goes_on(&names[0]));
+    // One has answered: it goes on beside the quick ones.
+    sender.was_quick(&names[2]);
+    assert!(sender.goes_on(&names[2]));
+    let busy = sender.state().busy;
+    assert_eq!((busy.healthy, busy.doubtful), (3, 0));
+    sender.is_slow(&names[1]);
+    let busy = sender.state().busy;
+    assert_eq!((busy.healthy, busy.doubtful), (2, 1));
+    sender.ended(&names[1]);
+    assert_eq!(sender.due(0, most).0, [(names[3].clone(), Share::Doubtful)]);
 }
 
 /// What a message costs doesn't follow those that are down.
@@ -199,13 +249,14 @@ fn who_is_left_alone_stands_in_order_and_comes_back_at_their_time() {
     let news = || names.iter().map(|name| (name, Beside::NOTHING));
     sender.looked_at(Pos(1), news());
     for (name, retry_at) in names.iter().zip([50, 10, 30, 20, 40, 60, 90, 70, 80, 100]) {
-        sender.note(name, failed(retry_at));
+        note(&sender, name, failed(retry_at));
     }
     assert_eq!(due(&sender, 0, 99), (vec![], Some(10)));
     // More for all of them: nobody has to look.
     sender.looked_at(Pos(2), news());
     let ready = sender.state().ready.clone();
     assert!(ready.healthy.is_empty() && ready.failed.is_empty());
+    assert!(ready.doubtful.is_empty());
     let at = |now| due(&sender, now, 99);
     assert_eq!(at(9), (vec![], Some(10)));
     assert_eq!(at(20), (vec![names[1].clone(), names[3].clone()], Some(30)));
@@ -233,4 +284,34 @@ fn first_come_is_first_served() {
         sender.ended(&due[0]);
     }
     panic!("it never had its turn");
+}
+
+/// What a run has passed over is let go with all else, also if a task is at work on it meanwhile.
+#[test]
+fn what_was_passed_over_is_let_go_too() {
+    let sender = Sender::new(Clock::manual(0));
+    let server = server_name!("b.example");
+    sender.looked_at(Pos(9), [(&server.to_owned(), Beside::NOTHING)]);
+    let is_kept = |sent| {
+        let mut run = Run::default();
+        run.make_whole(RoomNo(1), (Pos(1), Pos(5)));
+        sender.keep_run(server, Pos(sent), run);
+        move |sender: &Sender| sender.take_run(server).behind().is_some()
+    };
+    assert!(is_kept(1)(&sender));
+    let kept = is_kept(1);
+    sender.let_go(server, Pos(12));
+    assert!(!kept(&sender));
+    assert!(!is_kept(1)(&sender), "its task didn't know of it yet");
+    let stand = DestinationState {
+        sent: Pos(1),
+        newest: Pos(5),
+        come: Pos(3),
+        ..DestinationState::default()
+    };
+    note(&sender, server, stand);
+    let stand = sender.stand(server).unwrap();
+    assert!(stand.sent == Pos(12) && !stand.runs());
+    assert_eq!(sender.state().dirty.get(server).unwrap().sent, Pos(12));
+    assert!(is_kept(12)(&sender), "another began later");
 }

@@ -5,6 +5,7 @@ mod kinds;
 mod messages;
 mod outage;
 mod presence;
+mod runs;
 mod steering;
 
 use std::{
@@ -63,6 +64,8 @@ struct Peer {
     got: Arc<Mutex<Vec<(String, Value)>>>,
     /// Refuses transactions that contain this text.
     refuses: Arc<Mutex<Option<String>>>,
+    /// Doesn't accept this event, and takes what is with it.
+    declines: Arc<Mutex<Option<OwnedEventId>>>,
     /// Whoever holds this holds back the answers to what it has noted.
     gate: Arc<tokio::sync::Mutex<()>>,
 }
@@ -92,7 +95,10 @@ impl Peer {
         let body = serde_json::from_str(&body).unwrap();
         peer.got.lock().unwrap().push((id, body));
         drop(peer.gate.lock().await);
-        (StatusCode::OK, Json(json!({ "pdus": {} })))
+        let declined = peer.declines.lock().unwrap().clone();
+        let outcomes = declined.map(|event| (event.to_string(), json!({ "error": "no" })));
+        let outcomes: serde_json::Map<String, Value> = outcomes.into_iter().collect();
+        (StatusCode::OK, Json(json!({ "pdus": outcomes })))
     }
 
     /// The texts of all messages so far, in order.

@@ -15,34 +15,34 @@ use super::{
 use crate::world;
 
 /// More than is sent one by one.
-const MUCH: usize = 210;
+pub(super) const MUCH: usize = 210;
 
 impl Us {
     /// It ends as by a power cut: nothing is written down any more.
-    async fn crash(mut self) {
+    pub(super) async fn crash(mut self) {
         let running = self.running.take().unwrap();
         running.abort();
         assert!(running.await.is_err());
         self.store.close().await;
     }
 
-    async fn stored(&self) -> DestinationState {
+    pub(super) async fn stored(&self) -> DestinationState {
         self.store.destination_state(them()).await.unwrap()
     }
 
-    async fn fails(&self) {
+    pub(super) async fn fails(&self) {
         eventually("it fails", async || self.failures() > 0).await;
     }
 }
 
 impl Peer {
-    fn transactions(&self) -> usize {
+    pub(super) fn transactions(&self) -> usize {
         self.got.lock().unwrap().len()
     }
 }
 
 /// Rooms that both are in, and in which everything has arrived.
-async fn rooms_of_both(a: &Us, peer: &Peer, count: usize) -> Vec<OwnedRoomId> {
+pub(super) async fn rooms_of_both(a: &Us, peer: &Peer, count: usize) -> Vec<OwnedRoomId> {
     let mut rooms = Vec::new();
     for _ in 0..count {
         let room = a.shared_room().await;
@@ -57,7 +57,7 @@ async fn rooms_of_both(a: &Us, peer: &Peer, count: usize) -> Vec<OwnedRoomId> {
 }
 
 #[tokio::test]
-async fn of_much_that_waits_the_newest_of_each_room_is_sent() {
+async fn of_much_that_waits_the_first_and_the_newest_of_each_room_are_sent() {
     scenario(async |database, network, peer, clock| {
         let a = Us::start(&database, &network, &clock).await;
         let rooms = rooms_of_both(&a, &peer, 3).await;
@@ -69,13 +69,16 @@ async fn of_much_that_waits_the_newest_of_each_room_is_sent() {
         let before = peer.transactions();
         network.mend(them());
         clock.advance(Duration::from_secs(100));
-        peer.wait_for(6).await;
-        assert_eq!(peer.transactions(), before + 1);
+        peer.wait_for(7).await;
+        // The first alone: whether it is up isn't known before.
+        assert_eq!(peer.transactions(), before + 2);
         // What comes now comes as ever.
         a.say(&rooms[1], &format!("message {MUCH}")).await;
-        assert_eq!(peer.wait_for(7).await[3..], texts(MUCH - 3..MUCH + 1));
+        let got = peer.wait_for(8).await;
+        assert_eq!(got[3], "message 0");
+        assert_eq!(got[4..], texts(MUCH - 3..MUCH + 1));
         a.stop().await;
-        assert_eq!(peer.messages().len(), 7);
+        assert_eq!(peer.messages().len(), 8);
     })
     .await;
 }
@@ -117,7 +120,8 @@ async fn nothing_else_is_left_out() {
         network.mend(them());
         clock.advance(Duration::from_secs(100));
 
-        let mut expected: Vec<String> = (0..5).map(|n| format!("left {n}")).collect();
+        let mut expected = texts(0..1);
+        expected.extend((0..5).map(|n| format!("left {n}")));
         expected.push("sticky".to_owned());
         expected.extend(texts(MUCH - 2..MUCH));
         peer.has_numbers(0..u64::try_from(MUCH).unwrap()).await;
@@ -178,15 +182,22 @@ async fn a_crash_on_the_way_changes_nothing_about_it() {
             peer.transactions() == before + 1
         })
         .await;
-        // Who waits first has it first: the answer to the first goes out, that to the second doesn't.
+        // Who waits first has it first: the answers to the first two go out, that to the third doesn't.
+        drop(held);
+        let held = peer.gate.lock().await;
+        eventually("the second comes", async || {
+            peer.transactions() == before + 2
+        })
+        .await;
         drop(held);
         let held = peer.gate.lock().await;
         eventually(
-            "the second comes, and it is written down how far the first was",
-            async || peer.transactions() == before + 2 && a.stored().await.sent > at,
+            "the third comes, and it is written down how far the second was",
+            async || peer.transactions() == before + 3 && a.stored().await.come > at,
         )
         .await;
-        assert!(a.stored().await.newest > a.stored().await.sent);
+        let stored = a.stored().await;
+        assert!(stored.newest > stored.come && stored.come > stored.sent);
         a.crash().await;
         drop(held);
 
@@ -203,7 +214,7 @@ async fn a_crash_on_the_way_changes_nothing_about_it() {
         })
         .await;
         let numbers = peer.numbers();
-        // The second transaction came twice.
+        // The third transaction came twice.
         assert!(numbers[..100].iter().copied().eq(0..100));
         assert!(numbers[100..].iter().copied().eq(50..120));
         a.say(&rooms[0], &format!("message {MUCH}")).await;
@@ -305,15 +316,7 @@ async fn two_hundred_that_answer_nothing_hold_up_nobody() {
         let names: Vec<OwnedServerName> = (0..200)
             .map(|n| format!("hole{n}.example").try_into().unwrap())
             .collect();
-        let messages = names.iter().map(|name| Outgoing {
-            user: format!("@bob:{name}").try_into().unwrap(),
-            device: "PHONE".to_owned(),
-            content: json!({ "n": 1 }),
-            size: 7,
-        });
-        let out = to_device::queue(&a.fed, alice(), "m.test", messages.collect()).unwrap();
-        let facts: Vec<_> = out.into_iter().map(Fact::from).collect();
-        a.store.commit(facts.into()).await.unwrap();
+        tell_all(&a, &names).await;
         let stand = |name: &OwnedServerName| a.fed.sender().stand(name);
         let failed = |name: &OwnedServerName| stand(name).is_some_and(|stand| stand.failures > 0);
         eventually("they aren't there", async || names.iter().all(failed)).await;
@@ -334,4 +337,45 @@ async fn two_hundred_that_answer_nothing_hold_up_nobody() {
         a.stop().await;
     })
     .await;
+}
+
+/// Nothing is known of them yet, not even that they don't answer.
+#[tokio::test]
+async fn nor_do_two_hundred_that_were_never_reached() {
+    scenario(async |database, network, peer, clock| {
+        let a = Us::start(&database, &network, &clock).await;
+        let room = rooms_of_both(&a, &peer, 1).await.remove(0);
+        let names: Vec<OwnedServerName> = (0..200)
+            .map(|n| format!("new{n}.example").try_into().unwrap())
+            .collect();
+        let hole = Hole::attach(&network, &names);
+        tell_all(&a, &names).await;
+        eventually("they hold who comes to them", async || {
+            hole.asked.load(Ordering::Relaxed) >= 50
+        })
+        .await;
+        a.say(&room, "message 0").await;
+        peer.wait_for(2).await;
+        assert!(hole.asked.load(Ordering::Relaxed) < names.len());
+        hole.gate.add_permits(1_000);
+        eventually("they get it", async || {
+            hole.asked.load(Ordering::Relaxed) == names.len()
+        })
+        .await;
+        a.stop().await;
+    })
+    .await;
+}
+
+/// Sends a message to a device at each of these servers.
+async fn tell_all(a: &Us, names: &[OwnedServerName]) {
+    let messages = names.iter().map(|name| Outgoing {
+        user: format!("@bob:{name}").try_into().unwrap(),
+        device: "PHONE".to_owned(),
+        content: json!({ "n": 1 }),
+        size: 7,
+    });
+    let out = to_device::queue(&a.fed, alice(), "m.test", messages.collect()).unwrap();
+    let facts: Vec<_> = out.into_iter().map(Fact::from).collect();
+    a.store.commit(facts.into()).await.unwrap();
 }

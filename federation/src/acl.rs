@@ -1,19 +1,93 @@
 //! Server access control lists: may this server take part in that room?
 //!
 //! The rules are those of `m.room.server_acl` (client-server API, "Server ACLs for rooms"), applied
-//! to every inbound room endpoint and, per event and per room, to transactions.
+//! to every inbound room endpoint and, per event and per room, to transactions; and the sender asks which servers could ask us.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use rhizome_protocol::Object;
+use rhizome_storage::{Error, RoomHead, SnapshotNo, StoredEvent};
 use ruma::ServerName;
 use serde_json::Value;
+
+use crate::Federation;
+
+/// How many mangled ACLs in a row are seen through.
+const MAX_MANGLED: usize = 10;
+
+/// Whether the room's ACL lets `server` in.
+pub(crate) async fn is_allowed(
+    fed: &Federation,
+    server: &ServerName,
+    head: &RoomHead,
+) -> Result<bool, Error> {
+    let event = acl_in_force(fed, head.snapshot).await?;
+    Ok(allows(
+        event.as_ref().map(|event| event.pdu.content()),
+        server,
+    ))
+}
+
+/// Of each of some rooms, whether its ACL lets `server` in; in a few queries however many they are.
+pub(crate) async fn allowed_in(
+    fed: &Federation,
+    server: &ServerName,
+    heads: &[Arc<RoomHead>],
+) -> Result<Vec<bool>, Error> {
+    let mut allowed = vec![true; heads.len()];
+    let states = heads.iter().enumerate();
+    let states = states.filter_map(|(index, head)| Some((index, head.snapshot?)));
+    let (places, states): (Vec<usize>, Vec<_>) = states
+        .map(|(index, at)| (index, (at, "m.room.server_acl", "")))
+        .unzip();
+    let found = fed.store().state_entries_at(&states).await?;
+    let nos: Vec<_> = found.iter().flatten().copied().collect();
+    let mut events = fed.store().events_by_no(&nos).await?.into_iter();
+    for (index, _) in places.iter().zip(&found).filter(|(_, no)| no.is_some()) {
+        let Some(event) = events.next() else { break };
+        allowed[*index] = if is_mangled(&event) {
+            is_allowed(fed, server, &heads[*index]).await?
+        } else {
+            allows(Some(event.pdu.content()), server)
+        };
+    }
+    Ok(allowed)
+}
+
+/// Whether an ACL came mangled, and says nothing. Redaction leaves nothing of it either, so that few are looked at
+/// closely.
+fn is_mangled(event: &StoredEvent) -> bool {
+    event.pdu.content().is_empty() && event.redacted_by.is_none() && !event.pdu.is_whole()
+}
+
+/// The room's ACL as far as we know it. One that came mangled says nothing (it would shut everybody out, the server
+/// too that has it whole): the one before it counts.
+async fn acl_in_force(
+    fed: &Federation,
+    mut at: Option<SnapshotNo>,
+) -> Result<Option<Arc<StoredEvent>>, Error> {
+    for _ in 0..MAX_MANGLED {
+        let Some(snapshot) = at else { break };
+        let event = fed
+            .store()
+            .state_event(snapshot, "m.room.server_acl", "")
+            .await?;
+        if !event.as_ref().is_some_and(|event| is_mangled(event)) {
+            return Ok(event);
+        }
+        at = event.and_then(|event| event.state_before);
+    }
+    Ok(None)
+}
 
 /// Whether the content of a room's current `m.room.server_acl` lets `server` in.
 ///
 /// `content` is `None` when the room has no such event. Malformed fields count as absent, as the
 /// event's schema says.
-pub(crate) fn allows(content: Option<&Object>, server: &ServerName) -> bool {
+fn allows(content: Option<&Object>, server: &ServerName) -> bool {
     // 1. No event: allow.
     let Some(content) = content else { return true };
     // The port is never considered.
