@@ -285,6 +285,12 @@ pub(crate) async fn look_at(
             lacking.remove(known.pdu.event_id());
         }
     }
+    for pdu in &looked.pdus {
+        if lacking.contains(pdu.event_id()) && policy_server::stands(fed.rooms(), head, pdu).await?
+        {
+            lacking.remove(pdu.event_id());
+        }
+    }
     let until = Instant::now() + TIME_OF_MANY;
     let each = std::mem::take(&mut looked.pdus).into_iter().map(|pdu| {
         let is_lacking = lacking.contains(pdu.event_id());

@@ -15,6 +15,7 @@ use crate::{
     world::{each, eventually, json_of, room_of, same_state},
 };
 
+/// Of a room that had no policy server once, its state from then isn't asked about, either, when it comes as history.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_unsigned_is_asked_about_once() {
     each(3, async |world| {
