@@ -1,12 +1,17 @@
-//! An in-process network: several servers in one test, without sockets, with cables to cut.
+//! An in-process network: several servers in one test, without sockets, with cables to cut, and ways on which
+//! requests meet with what a test wants.
 
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use axum::{Router, body::Body};
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+};
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Request, Response};
 use rhizome_media::{Media, MediaConfig, Pictures};
 use rhizome_rooms::Rooms;
@@ -14,6 +19,12 @@ use rhizome_storage::Store;
 use ruma::{OwnedServerName, ServerName};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
+
+/// What comes of a request: the answer, or why there is none.
+pub type Came = Result<Response<Body>, String>;
+
+/// Decides what becomes of requests, and when.
+type Way = dyn Fn(Passing) -> BoxFuture<'static, Came> + Send + Sync;
 
 /// Routers by server name. Cheap to clone; all clones are the same network.
 #[derive(Clone, Default)]
@@ -26,6 +37,8 @@ struct State {
     routers: HashMap<OwnedServerName, Router>,
     down: HashSet<OwnedServerName>,
     requests: Vec<(OwnedServerName, String)>,
+    /// How requests go, if not straight.
+    way: Option<Arc<Way>>,
     /// Where the servers' files lie; gone with the network.
     folders: Vec<TempDir>,
 }
@@ -38,6 +51,17 @@ impl Network {
     /// A server joins the network.
     pub fn attach(&self, name: &ServerName, router: Router) {
         self.state().routers.insert(name.to_owned(), router);
+    }
+
+    /// A server leaves it: requests to it fail, and nothing is held of it any more.
+    pub fn detach(&self, name: &ServerName) {
+        self.state().routers.remove(name);
+    }
+
+    /// From now on this is what becomes of requests: it may let them arrive ([`Passing::arrive`]) at once or later, more
+    /// than once or never, and answers as it likes.
+    pub fn go_by(&self, way: impl Fn(Passing) -> BoxFuture<'static, Came> + Send + Sync + 'static) {
+        self.state().way = Some(Arc::new(way));
     }
 
     /// Requests to this server fail from now on.
@@ -107,18 +131,41 @@ impl Network {
             .body(Body::from(body))
             .map_err(|error| error.to_string())?;
         *request.headers_mut() = headers;
-        self.deliver(&to, request).await
+        self.deliver(None, &to, request).await
     }
 
+    /// A request of a server, or of nobody who says who they are.
     pub(crate) async fn deliver(
         &self,
+        from: Option<&ServerName>,
         to: &ServerName,
         request: Request<Body>,
-    ) -> Result<Response<Body>, String> {
-        let router = {
+    ) -> Came {
+        let way = {
             let mut state = self.state();
             let line = format!("{} {}", request.method(), request.uri());
             state.requests.push((to.to_owned(), line));
+            state.way.clone()
+        };
+        let Some(way) = way else {
+            return self.arrive(to, request).await;
+        };
+        let (head, body) = request.into_parts();
+        let body = to_bytes(body, usize::MAX)
+            .await
+            .map_err(|error| error.to_string())?;
+        let passing = Passing {
+            from: from.map(ToOwned::to_owned),
+            to: to.to_owned(),
+            request: Request::from_parts(head, body),
+            network: self.clone(),
+        };
+        way(passing).await
+    }
+
+    async fn arrive(&self, to: &ServerName, request: Request<Body>) -> Came {
+        let router = {
+            let state = self.state();
             if state.down.contains(to) {
                 return Err(format!("{to} is cut off"));
             }
@@ -132,5 +179,28 @@ impl Network {
             .oneshot(request)
             .await
             .map_err(|never| match never {})
+    }
+}
+
+/// A request on its way.
+#[derive(Clone)]
+pub struct Passing {
+    /// Which server sends it; `None`: it is a visit to a web address.
+    pub from: Option<OwnedServerName>,
+    /// Where it goes.
+    pub to: OwnedServerName,
+    /// What is sent.
+    pub request: Request<Bytes>,
+    network: Network,
+}
+
+impl Passing {
+    /// It arrives, once more if it has before.
+    ///
+    /// # Errors
+    /// There is no such server, or it is cut off.
+    pub async fn arrive(&self) -> Came {
+        let request = self.request.clone().map(Body::from);
+        self.network.arrive(&self.to, request).await
     }
 }

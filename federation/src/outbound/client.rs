@@ -389,6 +389,7 @@ impl Outbound {
             #[cfg(any(test, feature = "testing"))]
             Transport::InProcess(network, _) => network
                 .deliver(
+                    Some(&self.inner.server_name),
                     destination,
                     request.map(|body| body.map_or_else(Body::empty, Body::from)),
                 )
