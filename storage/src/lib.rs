@@ -143,6 +143,7 @@ pub use facts::{Audience, EntryKind, Fact, Logged};
 pub use federation::destinations::{Behind, DestinationState, OutboundReceipt};
 pub use federation::devices::remote::RemoteUser;
 pub use federation::devices::{NewSharer, OutboundDevice};
+pub use federation::inbound::{InboundCounts, InboundReason, InboundSeen};
 pub use federation::inbox::{InboxEvent, InboxLane};
 pub use federation::joins::SentJoin;
 pub use federation::keys::{KeyResponse, StoredKey};

@@ -2,6 +2,7 @@
 
 pub(crate) mod destinations;
 pub(crate) mod devices;
+pub(crate) mod inbound;
 pub(crate) mod inbox;
 pub(crate) mod joins;
 pub(crate) mod keys;

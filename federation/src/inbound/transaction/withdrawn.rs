@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use rhizome_protocol::{Membership, receive::event_id};
 use rhizome_rooms::membership::remote_invite;
-use ruma::{RoomId, ServerName, UserId};
+use ruma::{RoomId, UserId};
 use serde_json::Value;
 
-use super::offered::{Offered, checked};
-use crate::{Federation, MatrixError};
+use super::{
+    Sent,
+    offered::{Offered, checked},
+};
+use crate::MatrixError;
 
 /// How long what may be the answer to a knock waits for the knock itself to be done.
 const KNOCK_PATIENCE: Duration = Duration::from_secs(10);
@@ -18,11 +21,11 @@ const KNOCK_PATIENCE: Duration = Duration::from_secs(10);
 /// and we don't know its powers, so that we can't tell whether anybody else was allowed to. A knock ends by
 /// such an event of anybody's: only the room's servers know its id.
 pub(super) async fn withdrawn_invite(
-    fed: &Federation,
-    origin: &ServerName,
+    sent: &Sent<'_>,
     room_id: &RoomId,
     offered: &Offered,
 ) -> Result<(), MatrixError> {
+    let fed = sent.fed;
     let text = |key: &str| offered.object.get(key).and_then(Value::as_str);
     let Some(user) = text("state_key").and_then(|key| <&UserId>::try_from(key).ok()) else {
         return Ok(());
@@ -42,7 +45,7 @@ pub(super) async fn withdrawn_invite(
     let Some(invite) = fed.store().remote_invite(user_no, room).await? else {
         return Ok(());
     };
-    let (mut passed, _) = checked(fed, origin, invite.rules, vec![offered.clone()]).await;
+    let (mut passed, _) = checked(sent, invite.rules, vec![offered.clone()]).await;
     let Some(pdu) = passed.pop() else {
         return Ok(());
     };
