@@ -6,6 +6,7 @@ mod approval;
 mod block;
 mod config;
 mod database;
+mod federation_inbound;
 mod keys;
 pub(crate) mod logging;
 mod media;
@@ -68,6 +69,9 @@ enum Command {
     Unblock(block::UnblockCommand),
     /// List what is kept out
     Blocks,
+    /// Look at what other servers send
+    #[command(subcommand)]
+    Federation(FederationCommand),
     /// Look at what the server does that takes its time
     #[command(subcommand)]
     Task(task::TaskCommand),
@@ -92,6 +96,12 @@ enum ConfigCommand {
     Example,
     /// Say what is wrong with the configuration, in which line, and what to do
     Check,
+}
+
+#[derive(Debug, Subcommand)]
+enum FederationCommand {
+    /// List what other servers have sent, what was refused and why, and who is in quarantine
+    Inbound(federation_inbound::InboundArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -189,6 +199,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Block(command) => block::block(&load()?, command),
         Command::Unblock(command) => block::unblock(&load()?, &command),
         Command::Blocks => block::blocks(&load()?),
+        Command::Federation(FederationCommand::Inbound(args)) => {
+            federation_inbound::inbound(&load()?, &args)
+        }
         Command::Task(command) => task::task(&load()?, command),
         Command::Room(RoomCommand::Inspect(args)) => room::inspect(&load()?, args),
         Command::Room(RoomCommand::Policies(args)) => room::policies(&load()?, &args),
@@ -229,7 +242,12 @@ fn explain(error: &anyhow::Error) -> String {
 
 /// How long ago something was.
 fn ago(store: &Store, since_ms: i64) -> String {
-    let minutes = store.clock().now_ms().saturating_sub(since_ms) / 60_000;
+    how_long(store.clock().now_ms().saturating_sub(since_ms))
+}
+
+/// Milliseconds in words.
+fn how_long(ms: i64) -> String {
+    let minutes = ms / 60_000;
     match minutes {
         0..=120 => format!("{minutes} minutes"),
         121..=2_880 => format!("{} hours", minutes / 60),
@@ -312,6 +330,9 @@ mod tests {
             ("rhizome block name root", true),
             ("rhizome unblock name root", true),
             ("rhizome blocks", true),
+            ("rhizome federation inbound --limit 5 --json", true),
+            ("rhizome federation inbound a.example", true),
+            ("rhizome federation inbound a.example --limit 5", false),
             ("rhizome keys rotate --overlap 0s", true),
             ("rhizome keys rotate --overlap 31d", false),
             ("rhizome keys old", true),
