@@ -80,7 +80,7 @@ impl Default for RateLimits {
             other: rate(50.0, 1_000),
             unsigned: rate(20.0, 400),
             keys: rate(5.0, 500),
-            work: rate(1_000.0, 60_000),
+            work: rate(2_000.0, 300_000),
         }
     }
 }

@@ -135,7 +135,7 @@ impl Default for RateLimits {
             federation_other: rate(50.0, 1_000),
             federation_unsigned: rate(20.0, 400),
             federation_keys: rate(5.0, 500),
-            federation_work: rate(1_000.0, 60_000),
+            federation_work: rate(2_000.0, 300_000),
             exempt: Vec::new(),
             overrides: Vec::new(),
         }
