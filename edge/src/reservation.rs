@@ -101,7 +101,8 @@ impl Reservation {
     }
 
     /// From now on it counts as `server`'s and not as the address's, so many times as much: what is made of the bytes is
-    /// larger than they are. `false`: there isn't as much left, and it stays as it was.
+    /// larger than they are. One server may have half of what the others have left: a few that send as much as they may don't
+    /// take it from those that send little. `false`: there isn't as much, and it stays as it was.
     #[must_use]
     pub fn pass_to(&mut self, server: &ServerName, times: usize) -> bool {
         if self.size == 0 {
@@ -111,12 +112,14 @@ impl Reservation {
         let holder = Holder::Server(server.to_owned());
         let mut held = self.bodies.lock();
         let own = held.of.get(&holder).copied().unwrap_or(0);
-        let all = held.all.saturating_sub(self.size).saturating_add(size);
-        if own.saturating_add(size) > self.bodies.most_of_one || all > self.bodies.most {
+        let before = held.all.saturating_sub(self.size);
+        let left = self.bodies.most.saturating_sub(before.saturating_sub(own));
+        let share = self.bodies.most_of_one.min(left / 2);
+        if own.saturating_add(size) > share {
             return false;
         }
         held.give_back(&self.of, self.size);
-        held.all = all;
+        held.all = before + size;
         held.of.insert(holder.clone(), own + size);
         drop(held);
         self.of = holder;
@@ -165,7 +168,7 @@ mod tests {
     /// A server has one share, from however many addresses it sends; those of an address are free for others then.
     #[test]
     fn what_a_server_sent_counts_as_the_servers() {
-        let bodies = Bodies::new(110, 40);
+        let bodies = Bodies::new(100, 40);
         let (a, b) = (server_name!("a.example"), server_name!("b.example"));
         let from = |n: u8| bodies.reservation(Some(IpAddr::from([192, 0, 2, n])));
         let (mut one, mut two, mut three) = (from(1), from(1), from(2));
@@ -174,13 +177,14 @@ mod tests {
         assert!(two.grow_to(40), "the address has all of its share again");
         assert!(!two.pass_to(a, 3), "a.example has hardly anything left");
         assert_eq!(bodies.held(), 70, "nothing has changed");
-        assert!(three.grow_to(10));
-        assert!(!three.pass_to(b, 5), "of one");
-        assert!(three.pass_to(b, 4), "but of its own there is");
+        assert!(three.grow_to(5));
+        assert!(!three.pass_to(b, 4), "more than half of what is left");
+        assert!(three.pass_to(b, 3));
         let mut four = from(3);
-        assert!(!four.grow_to(1), "of all");
+        assert!(four.grow_to(15) && !four.grow_to(16), "of all");
         drop((one, two));
-        assert!(four.grow_to(1) && !four.pass_to(b, 1));
+        assert!(four.pass_to(b, 1));
+        assert_eq!(bodies.held(), 30);
         drop((three, four));
         assert_eq!(bodies.held(), 0);
         assert!(bodies.lock().of.is_empty());

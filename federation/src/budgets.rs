@@ -18,7 +18,8 @@ use crate::{
     keyed::{Keyed, KeyedGuard},
 };
 
-/// The most bytes of larger bodies that are waited for or checked at a time: of all, and of one address.
+/// The most bytes of larger bodies that are waited for, checked or worked on at a time: of all, and of one address; of one
+/// server when it is known which.
 const BODIES: usize = 256 << 20;
 const BODIES_OF_ONE: usize = 48 << 20;
 /// How many questions of one server for something large may be worked on or wait for that.

@@ -170,7 +170,7 @@ impl Origins {
     }
 
     /// It couldn't be written down.
-    fn is_unwritten(&self, seen: Vec<InboundSeen>) {
+    fn keep_unwritten(&self, seen: Vec<InboundSeen>) {
         let now = self.now();
         self.lock().give_back(seen, now);
     }

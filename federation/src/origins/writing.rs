@@ -22,6 +22,6 @@ pub(crate) async fn write(fed: &Federation) {
     }
     if let Err(error) = fed.store().add_inbound(&unwritten).await {
         tracing::warn!(%error, "what other servers have sent can't be written down; it is tried again");
-        fed.origins().is_unwritten(unwritten);
+        fed.origins().keep_unwritten(unwritten);
     }
 }
