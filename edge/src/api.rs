@@ -25,6 +25,9 @@ pub struct Asked<K> {
     pub peer: Option<IpAddr>,
 }
 
+/// What is held for a request's maker until it is answered, and free again when it is dropped.
+pub type Held = Box<dyn Send>;
+
 /// The state of an API's endpoints. Cheap to clone.
 pub trait Api: Clone + Send + Sync + 'static {
     /// What a request counts as: for limits, budgets and the bound of its body.
@@ -68,4 +71,16 @@ pub trait Api: Clone + Send + Sync + 'static {
         claim: Self::Claim,
         request: &Request<Bytes>,
     ) -> impl Future<Output = Result<Identity, MatrixError>> + Send;
+
+    /// What is held for who makes a request until it is answered: a place, if they may only have so many under way.
+    ///
+    /// # Errors
+    /// 429 `M_LIMIT_EXCEEDED`: they have too many.
+    fn hold(
+        &self,
+        _asked: Asked<Self::Kind>,
+        _who: &Identity,
+    ) -> Result<Option<Held>, MatrixError> {
+        Ok(None)
+    }
 }

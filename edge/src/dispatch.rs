@@ -14,11 +14,17 @@ use futures_util::FutureExt as _;
 use http::{HeaderValue, Method, StatusCode, header};
 
 use crate::{
-    Api, Asked, BodyForm, Head, MatrixError, Payload, Upload, cors,
+    Api, Asked, BodyForm, Head, Held, Identity, MatrixError, Payload, Reservation, Upload, cors,
     endpoint::{Endpoint, Methods, method_name},
-    finish::ToTheEnd,
+    finish::{Answering, ToTheEnd},
     request::Admitted,
 };
+
+/// A server's text is in memory so many times while it is worked on: as it came, cut into events, and taken apart.
+const TAKEN_APART: usize = 3;
+
+/// What is kept of a request, and for its maker, until it is answered.
+type Kept = (Option<Reservation>, Option<Held>);
 
 /// The address that a request came from, which whoever serves the router puts there; `None` within one process.
 fn peer_of(extensions: &http::Extensions) -> Option<IpAddr> {
@@ -77,13 +83,29 @@ async fn serve<S: Api>(api: S, endpoint: &Endpoint<S>, request: Request) -> Resp
     let only_reads = is_get || endpoint.is_poll;
     // Boxed: a request that waits for something doesn't hold the room that this needs.
     match Box::pin(admit(&api, endpoint, request)).await {
-        Ok(admitted) if only_reads => (endpoint.run)(api, admitted).await,
-        Ok(admitted) => {
-            let answer = (endpoint.run)(api.clone(), admitted);
+        Ok((admitted, kept)) if only_reads => {
+            let answer = (endpoint.run)(api, admitted).await;
+            drop(kept);
+            answer
+        }
+        Ok((admitted, kept)) => {
+            let answer = keeping(kept, (endpoint.run)(api.clone(), admitted));
             ToTheEnd::new(answer, api.unfinished()).await
         }
         Err(error) => error.into_response(),
     }
+}
+
+/// The same answer, until which this is kept.
+fn keeping(kept: Kept, answer: Answering) -> Answering {
+    if let (None, None) = kept {
+        return answer;
+    }
+    Box::pin(async move {
+        let answer = answer.await;
+        drop(kept);
+        answer
+    })
 }
 
 /// The head first: who may ask for how much is settled before the body is read.
@@ -91,7 +113,7 @@ async fn admit<S: Api>(
     api: &S,
     endpoint: &Endpoint<S>,
     request: Request,
-) -> Result<Admitted, MatrixError> {
+) -> Result<(Admitted, Kept), MatrixError> {
     let (mut parts, body) = request.into_parts();
     let params = RawPathParams::from_request_parts(&mut parts, &())
         .await
@@ -109,7 +131,7 @@ async fn admit<S: Api>(
     let head = http::Request::from_parts(parts, ());
     let claim = api.admit(asked, &head).await?;
     let upload = Upload::new(body, api.max_body(endpoint.kind))?;
-    let (bytes, stream, _reserved) = match endpoint.form {
+    let (bytes, stream, mut reserved) = match endpoint.form {
         BodyForm::Stream => (bytes::Bytes::new(), Some(upload), None),
         BodyForm::Json | BodyForm::Bytes => {
             let (bytes, reserved) = upload.whole(|| api.reservation(peer)).await?;
@@ -118,11 +140,18 @@ async fn admit<S: Api>(
     };
     let request = head.map(|()| bytes);
     let identity = api.identify(asked, claim, &request).await?;
+    let held = api.hold(asked, &identity)?;
+    if let (Some(reserved), Identity::Server(server)) = (&mut reserved, &identity)
+        && !reserved.pass_to(server, TAKEN_APART)
+    {
+        return Err(MatrixError::limit_exceeded(1_000));
+    }
     let (parts, bytes) = request.into_parts();
-    Ok(Admitted {
+    let admitted = Admitted {
         head: Head { parts, path },
         body: stream.map_or(Payload::Whole(bytes), Payload::Stream),
         identity,
         peer,
-    })
+    };
+    Ok((admitted, (reserved, held)))
 }

@@ -8,7 +8,8 @@
 //! 1. the table finds the endpoint (404, 405, CORS);
 //! 2. [`Api::admit`] judges the head alone: tokens, limits, budgets;
 //! 3. the body is read within its bound, or handed over as a stream ([`Streamed`]);
-//! 4. [`Api::identify`] says who it is, if that takes the body, as signatures do;
+//! 4. [`Api::identify`] says who it is, if that takes the body, as signatures do, and [`Api::hold`] how many they may have
+//!    under way;
 //! 5. the request is decoded and the handler runs; one that isn't a GET is finished although its client hangs up;
 //! 6. what the handler returns is a [`Reply`]: a response of ruma, [`RawJson`] or [`Content`].
 
@@ -31,7 +32,7 @@ mod table;
 mod who;
 
 pub use crate::{
-    api::{Api, Asked},
+    api::{Api, Asked, Held},
     body::{CutShort, Upload},
     error::MatrixError,
     finish::ToTheEnd,

@@ -96,6 +96,18 @@ impl Bucket {
         missing / self.rate.per_second.max(1e-9)
     }
 
+    /// Takes what something has cost, also what isn't there; no more comes to be owed than a full bucket has.
+    fn charge(&mut self, cost: f64, now_ms: u64) {
+        let most = f64::from(self.rate.burst.max(1));
+        let cost = if cost.is_finite() {
+            cost.max(0.0)
+        } else {
+            most
+        };
+        self.tokens = (self.tokens_at(now_ms) - cost).max(-most);
+        self.at_ms = self.at_ms.max(now_ms);
+    }
+
     /// Takes `count` tokens; when there aren't as many, the milliseconds until there are.
     fn take(&mut self, count: u32, now_ms: u64) -> Result<(), u64> {
         let (wanted, tokens) = (f64::from(count), self.tokens_at(now_ms));
@@ -187,6 +199,21 @@ impl Buckets {
         // The first block of a /48 is written as the /48 is.
         let site = site_of(peer).map(|site| self.hasher.hash_one((kind, "site", site)));
         (block, site)
+    }
+
+    /// Takes from the bucket of `who` what something has cost that is done already. It may come to owe as much as it holds
+    /// when it is full; more is forgiven.
+    pub fn charge(&self, rate: Rate, who: impl Hash, cost: f64, now_ms: u64) {
+        let key = self.hasher.hash_one(who);
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.bucket(key, rate, now_ms).charge(cost, now_ms);
+    }
+
+    /// How much is missing from the bucket of `who`: more than it can hold, if it owes something.
+    pub fn spent(&self, rate: Rate, who: impl Hash, now_ms: u64) -> f64 {
+        let key = self.hasher.hash_one(who);
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.missing(key, rate, now_ms)
     }
 
     /// Gives tokens back that were taken for what then wasn't done.

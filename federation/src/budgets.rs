@@ -18,7 +18,8 @@ use crate::{
     keyed::{Keyed, KeyedGuard},
 };
 
-/// The most bytes of larger bodies that are waited for or checked at a time: of all, and of one address.
+/// The most bytes of larger bodies that are waited for, checked or worked on at a time: of all, and of one address; of one
+/// server when it is known which.
 const BODIES: usize = 256 << 20;
 const BODIES_OF_ONE: usize = 48 << 20;
 /// How many questions of one server for something large may be worked on or wait for that.
@@ -26,6 +27,8 @@ const MAX_WAITING_STATES: usize = 20;
 
 /// How many files one server may be given at a time.
 const MAX_DOWNLOADS: usize = 256;
+/// How many requests of one server may be under way.
+const MAX_UNDER_WAY: usize = 300;
 
 /// Messages to devices of ours that one server may make us keep: as many at once as a transaction may hold. Servers
 /// that come back after a day have as many for us; who goes on like this has to wait, and loses nothing.
@@ -75,6 +78,8 @@ pub(crate) struct Budgets {
     states: Keyed<OwnedServerName>,
     /// Files that servers are being given.
     downloads: Places<OwnedServerName>,
+    /// Requests that are being answered.
+    under_way: Places<OwnedServerName>,
 }
 
 impl Budgets {
@@ -91,6 +96,7 @@ impl Budgets {
             bodies: Bodies::new(BODIES, BODIES_OF_ONE),
             states: Keyed::default(),
             downloads: Places::default(),
+            under_way: Places::default(),
         }
     }
 
@@ -115,6 +121,20 @@ impl Budgets {
     ) -> Result<Place<OwnedServerName>, MatrixError> {
         let place = self.downloads.take(server, MAX_DOWNLOADS);
         place.ok_or_else(|| MatrixError::limit_exceeded(1_000))
+    }
+
+    /// A place for a signed request, until it is answered; `None`: it needs none.
+    pub(crate) fn under_way(
+        &self,
+        server: &ServerName,
+    ) -> Result<Option<Place<OwnedServerName>>, MatrixError> {
+        if !self.rates.enabled {
+            return Ok(None);
+        }
+        let place = self.under_way.take(server.to_owned(), MAX_UNDER_WAY);
+        place
+            .map(Some)
+            .ok_or_else(|| MatrixError::limit_exceeded(1_000))
     }
 
     /// A request that needn't be signed.
@@ -229,6 +249,7 @@ mod tests {
             other: rate,
             unsigned: rate,
             keys: rate,
+            ..RateLimits::default()
         };
         Budgets::new(rates, Clock::manual(0))
     }
@@ -260,6 +281,19 @@ mod tests {
         assert!(give("b.example").is_ok());
         given.pop();
         assert!(give("a.example").is_ok());
+    }
+
+    #[test]
+    fn a_server_has_so_many_requests_under_way() {
+        let budgets = budgets(true);
+        let (a, b) = (server_name!("a.org"), server_name!("b.org"));
+        let mut held: Vec<_> = (0..MAX_UNDER_WAY).map(|_| budgets.under_way(a)).collect();
+        assert!(held.iter().all(|place| matches!(place, Ok(Some(_)))));
+        let refused = budgets.under_way(a).map(drop).unwrap_err();
+        assert_eq!(refused.errcode, "M_LIMIT_EXCEEDED");
+        assert!(budgets.under_way(b).is_ok());
+        held.pop();
+        assert!(budgets.under_way(a).is_ok());
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub struct RateLimits {
     pub unsigned: Rate,
     /// Servers whose keys are asked for or have to be fetched, per address.
     pub keys: Rate,
+    /// Milliseconds of work that are done for a server.
+    pub work: Rate,
 }
 
 impl Default for RateLimits {
@@ -82,6 +84,7 @@ impl Default for RateLimits {
             other: rate(50.0, 1_000),
             unsigned: rate(20.0, 400),
             keys: rate(5.0, 500),
+            work: rate(2_000.0, 300_000),
         }
     }
 }

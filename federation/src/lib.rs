@@ -8,7 +8,8 @@
 //!   [`fetch`], [`local`] and [`membership`] build on it; [`sender`] is the reader of the log that delivers
 //!   transactions.
 //! - In: [`router`](Federation::router) is the table of contents; `rhizome_edge` is the door, [`xmatrix`] says who
-//!   it is, `budgets` how much it may ask; `inbound` answers.
+//!   it is, `budgets` how much it may ask, `origins` what was done for it lately and what became of what it sent;
+//!   `inbound` answers.
 //! - [`media`]: files, asked of others and given to them.
 //! - [`previews`]: of links, for clients.
 //! - [`check`]: the way to a server, a step at a time, for operators; [`servers`]: which servers are spoken with.
@@ -30,6 +31,7 @@ pub mod keys;
 pub mod local;
 pub mod media;
 pub mod membership;
+mod origins;
 pub mod outbound;
 mod policy;
 pub mod previews;
@@ -55,7 +57,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     budgets::Budgets, fetch::Fetching, keyed::Keyed, media::Manners, membership::joining::Joining,
-    policy::Policies,
+    origins::Origins, policy::Policies,
 };
 pub use crate::{
     budgets::Kind,
@@ -82,6 +84,7 @@ struct Inner {
     keys: KeyRing,
     sender: Sender,
     budgets: Budgets,
+    origins: Origins,
     fetching: Fetching,
     policies: Policies,
     joining: Joining,
@@ -155,6 +158,7 @@ impl Federation {
         let inner = Inner {
             sender: Sender::new(store.clock().clone()),
             budgets: Budgets::new(config.rate_limits.clone(), store.clock().clone()),
+            origins: Origins::new(&config.rate_limits, store.clock().clone()),
             fetching: Fetching::default(),
             policies: Policies::default(),
             joining: Joining::default(),
@@ -227,6 +231,11 @@ impl Federation {
         &self.inner.budgets
     }
 
+    /// What is known of the servers that ask us.
+    pub(crate) fn origins(&self) -> &Origins {
+        &self.inner.origins
+    }
+
     /// What is being fetched, and how those who are asked have been.
     pub(crate) fn fetching(&self) -> &Fetching {
         &self.inner.fetching
@@ -297,10 +306,13 @@ impl Federation {
             ended = membership::taking_back::run(self) => return ended,
             ended = Box::pin(keys::renewal::run(self)) => return ended,
             ended = Box::pin(local::tying::run(self)) => return ended,
+            () = origins::writing::run(self) => {}
         }
         // The sender writes down how far it has got.
         stop.cancel();
-        sender.await
+        let ended = sender.await;
+        origins::writing::write(self).await;
+        ended
     }
 }
 

@@ -1,8 +1,9 @@
-//! `rhizome federation`: what is known of other servers, what is wrong on the way to them, and what to do about it. Works on the
-//! database, so the server may run or not; one that runs hears of it.
+//! `rhizome federation`: what is known of other servers, what they send, what is wrong on the way to them, and what to do about it.
+//! Works on the database, so the server may run or not; one that runs hears of it.
 
 mod check;
 mod gather;
+mod inbound;
 mod text;
 
 use anyhow::{Context as _, bail};
@@ -36,6 +37,8 @@ pub(super) enum FederationCommand {
         #[arg(long)]
         yes: bool,
     },
+    /// List what other servers have sent, what was refused and why, and who is in quarantine
+    Inbound(inbound::InboundArgs),
 }
 
 #[derive(Debug, Args)]
@@ -82,6 +85,9 @@ pub(super) fn federation(config: &Config, command: FederationCommand) -> anyhow:
         FederationCommand::Forget { server, yes } => on_store(config, async |store| {
             forget(store, &name(&server)?, yes).await
         }),
+        FederationCommand::Inbound(args) => {
+            on_store(config, async |store| inbound::inbound(store, &args).await)
+        }
     }
 }
 
@@ -199,7 +205,14 @@ async fn forget(store: &Store, server: &ServerName, yes: bool) -> anyhow::Result
 mod tests {
     use clap::Parser as _;
 
+    use super::name;
     use crate::cli::Cli;
+
+    #[test]
+    fn names_are_checked() {
+        assert!(name("a.example:8448").is_ok());
+        assert!(name("https://a.example").is_err());
+    }
 
     #[test]
     fn commands_are_told_from_mistakes() {
@@ -216,6 +229,9 @@ mod tests {
             ("rhizome federation retry a.example --all", false),
             ("rhizome federation forget a.example --yes", true),
             ("rhizome federation forget", false),
+            ("rhizome federation inbound --limit 5 --json", true),
+            ("rhizome federation inbound a.example", true),
+            ("rhizome federation inbound a.example --limit 5", false),
         ] {
             assert_eq!(Cli::try_parse_from(line.split(' ')).is_ok(), fine, "{line}");
         }

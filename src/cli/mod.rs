@@ -69,7 +69,7 @@ enum Command {
     Unblock(block::UnblockCommand),
     /// List what is kept out
     Blocks,
-    /// See which servers can't be reached, why, and do something about it, also while the server runs
+    /// See which servers can't be reached and why, and what others send; do something about it, also while the server runs
     #[command(subcommand)]
     Federation(federation::FederationCommand),
     /// Look at what the server does that takes its time
@@ -234,7 +234,12 @@ fn explain(error: &anyhow::Error) -> String {
 
 /// How long ago something was.
 fn ago(store: &Store, since_ms: i64) -> String {
-    let minutes = store.clock().now_ms().saturating_sub(since_ms) / 60_000;
+    how_long(store.clock().now_ms().saturating_sub(since_ms))
+}
+
+/// Milliseconds in words.
+fn how_long(ms: i64) -> String {
+    let minutes = ms / 60_000;
     match minutes {
         0..=120 => format!("{minutes} minutes"),
         121..=2_880 => format!("{} hours", minutes / 60),

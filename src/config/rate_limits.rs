@@ -52,6 +52,8 @@ pub struct RateLimits {
     pub federation_unsigned: Rate,
     /// Servers whose keys are asked for or have to be fetched, per address.
     pub federation_keys: Rate,
+    /// Milliseconds of work for another server: whose transactions take more is served later.
+    pub federation_work: Rate,
     /// Users, and networks, whom none of the clients' limits holds back.
     pub exempt: Vec<Exempt>,
     /// Users who have limits of their own.
@@ -133,6 +135,7 @@ impl Default for RateLimits {
             federation_other: rate(50.0, 1_000),
             federation_unsigned: rate(20.0, 400),
             federation_keys: rate(5.0, 500),
+            federation_work: rate(2_000.0, 300_000),
             exempt: Vec::new(),
             overrides: Vec::new(),
         }
@@ -162,6 +165,7 @@ impl RateLimits {
             ("federation_other", self.federation_other),
             ("federation_unsigned", self.federation_unsigned),
             ("federation_keys", self.federation_keys),
+            ("federation_work", self.federation_work),
         ] {
             if !rate.is_usable() {
                 problems.add(

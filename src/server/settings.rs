@@ -331,6 +331,7 @@ pub(crate) fn federation(
         other: rate(limits.federation_other),
         unsigned: rate(limits.federation_unsigned),
         keys: rate(limits.federation_keys),
+        work: rate(limits.federation_work),
     };
     Ok(FederationConfig {
         rate_limits,

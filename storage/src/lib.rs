@@ -145,6 +145,7 @@ pub use federation::destination::DestinationState;
 pub use federation::destinations::{Behind, OutboundReceipt};
 pub use federation::devices::remote::RemoteUser;
 pub use federation::devices::{NewSharer, OutboundDevice};
+pub use federation::inbound::{InboundCounts, InboundReason, InboundSeen};
 pub use federation::inbox::{InboxEvent, InboxLane};
 pub use federation::joins::SentJoin;
 pub use federation::keys::{KeyResponse, StoredKey};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rhizome_storage::{DestinationState, Options, Store};
+use rhizome_storage::{DestinationState, InboundCounts, InboundSeen, Options, Store};
 use ruma::{OwnedServerName, server_name};
 
 use crate::cli::{rhizome, serve, terminate, texts};
@@ -44,6 +44,15 @@ async fn servers_that_fail_are_told_tried_again_and_forgotten() {
     store.store_destination_states(&states).await.unwrap();
     let why = "can't reach server: nobody is there".to_owned();
     store.store_failures(&[(name.clone(), why)]).await.unwrap();
+    let counts = InboundCounts {
+        requests: 12,
+        ..InboundCounts::default()
+    };
+    let sent = InboundSeen {
+        counts,
+        ..InboundSeen::at(name.clone(), now)
+    };
+    store.add_inbound(&[sent]).await.unwrap();
     store.close().await;
 
     let (_, out, _) = federation(dir, &["status"]);
@@ -61,6 +70,15 @@ async fn servers_that_fail_are_told_tried_again_and_forgotten() {
     assert_eq!(lines[0]["failures"], 4);
     let (_, out, _) = federation(dir, &["status", "b.example"]);
     assert!(out.contains("4 times in a row"), "{out}");
+    assert!(out.contains("  requests: 12 "), "{out}");
+    let (_, out, _) = federation(dir, &["status", "b.example", "--json"]);
+    let details: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(details["inbound"]["requests"], 12);
+    let (_, out, _) = federation(dir, &["inbound"]);
+    assert!(out.starts_with("b.example  "), "{out}");
+    let (code, _, error) = federation(dir, &["inbound", "c.example"]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("nothing is known of c.example"), "{error}");
     let (_, out, _) = federation(dir, &["status", "denied.example"]);
     assert!(
         out.contains("is denied by this server's configuration"),

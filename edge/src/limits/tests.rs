@@ -30,6 +30,24 @@ fn several_at_once_are_counted_each_or_none() {
 }
 
 #[test]
+fn what_is_done_already_can_come_to_be_owed() {
+    let (buckets, close) = (Buckets::default(), |a: f64, b: f64| (a - b).abs() < 1e-9);
+    assert!(close(buckets.spent(RATE, "a", 0), 0.0));
+    buckets.charge(RATE, "a", 2.5, 0);
+    assert!(close(buckets.spent(RATE, "a", 0), 2.5));
+    buckets.charge(RATE, "a", 2.5, 0);
+    assert!(close(buckets.spent(RATE, "a", 1_000), 3.0), "2 came back");
+    assert!(close(buckets.spent(RATE, "b", 0), 0.0));
+    // However much it was, it is over some time.
+    for cost in [1e300, f64::INFINITY, f64::NAN] {
+        buckets.charge(RATE, "a", cost, 1_000);
+        assert!(close(buckets.spent(RATE, "a", 1_000), 6.0));
+    }
+    buckets.charge(RATE, "a", -1e300, 1_000);
+    assert!(close(buckets.spent(RATE, "a", 4_000), 0.0));
+}
+
+#[test]
 fn who_fills_the_table_frees_nobody() {
     let rate = Rate {
         per_second: 0.001,

@@ -8,7 +8,10 @@ use http::{Request, header};
 use rhizome_edge::{
     Binary, Body as JsonBody, CutShort, MatrixError, RawJson, Ruma, Streamed, Table,
 };
-use ruma::{api::auth_scheme::NoAuthentication, metadata};
+use ruma::{
+    api::{auth_scheme::NoAuthentication, federation::authentication::ServerSignatures},
+    metadata,
+};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -51,6 +54,15 @@ metadata! {
     path: "/spent",
 }
 
+struct OfServer;
+metadata! {
+    @for OfServer,
+    method: PUT,
+    rate_limited: false,
+    authentication: ServerSignatures,
+    path: "/of_server",
+}
+
 /// Counts what comes, and does something at the end of it.
 async fn upload(
     State(api): State<Open>,
@@ -91,8 +103,18 @@ async fn spent(_: State<Open>, _: Ruma<JsonBody<Spent, Value>>) -> Result<RawJso
     Ok(RawJson::from_text("{}"))
 }
 
+/// Waits before it answers.
+async fn of_server(
+    State(api): State<Open>,
+    Ruma { body, .. }: Ruma<Binary<OfServer>>,
+) -> Result<RawJson, MatrixError> {
+    api.gate.acquire().await.unwrap().forget();
+    RawJson::of(&body.len())
+}
+
 fn table() -> Table<Open> {
     Table::default()
+        .serve(of_server)
         .serve(upload)
         .serve(text)
         .serve(binary)
@@ -207,5 +229,25 @@ async fn who_sends_nothing_takes_no_memory() {
     assert_eq!(other.status(), 200);
     drop(large);
     assert_eq!(ask(&router, put(one, pieces(65))).await.status(), 200);
+    assert_eq!(api.bodies.held(), 0);
+}
+
+/// What is made of a server's text is larger than it is, and in memory until the answer: one server has one share of that,
+/// however many addresses it sends from.
+#[tokio::test]
+async fn what_a_server_sends_takes_memory_until_it_is_answered() {
+    let (api, router) = open(table());
+    let put = |peer: u8, size: usize| {
+        let request = from([192, 0, 2, peer], Request::put("/of_server"));
+        request.header("says", "server").body(pieces(size)).unwrap()
+    };
+    let mut waits = Box::pin(ask(&router, put(1, 100)));
+    assert!(matches!(poll!(&mut waits), Poll::Pending));
+    assert_eq!(api.bodies.held(), 3 * (100 << 10));
+    let refused = ask(&router, put(2, 300)).await;
+    assert_eq!(error_of(refused).await, (429, "M_LIMIT_EXCEEDED".into()));
+    assert_eq!(api.bodies.held(), 3 * (100 << 10));
+    api.gate.add_permits(1);
+    assert_eq!(waits.await.status(), 200);
     assert_eq!(api.bodies.held(), 0);
 }

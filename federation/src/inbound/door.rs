@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::Request;
-use rhizome_edge::{Api, Asked, Identity, Proof, Reservation};
+use rhizome_edge::{Api, Asked, Held, Identity, Proof, Reservation};
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -76,8 +76,20 @@ impl Api for Federation {
         };
         let origin = claim.verify(self.server_name(), request)?;
         self.sender().seen(&origin);
-        self.budgets().signed(&origin, asked.kind)?;
+        let asked = (self.origins())
+            .ask(&origin, asked.kind, request.body().len())
+            .and_then(|()| self.budgets().signed(&origin, asked.kind));
+        asked.inspect_err(|_| self.origins().limited(&origin))?;
         Ok(Identity::Server(origin))
+    }
+
+    fn hold(&self, _: Asked<Kind>, who: &Identity) -> Result<Option<Held>, MatrixError> {
+        let Identity::Server(origin) = who else {
+            return Ok(None);
+        };
+        let place = self.budgets().under_way(origin);
+        let place = place.inspect_err(|_| self.origins().limited(origin))?;
+        Ok(place.map(|place| Box::new(place) as Held))
     }
 }
 

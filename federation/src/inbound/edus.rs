@@ -16,7 +16,7 @@ use ruma::{
 };
 use serde::Deserialize;
 
-use super::{presence, to_device};
+use super::{notes::Notes, presence, to_device};
 use crate::{
     Federation, MatrixError, acl,
     devices::incoming::{self, Update},
@@ -90,6 +90,7 @@ pub(super) async fn apply(
     fed: &Federation,
     origin: &ServerName,
     edus: &[Raw<Edu>],
+    notes: &Notes<'_>,
 ) -> Result<(Vec<Fact>, Vec<Update>), MatrixError> {
     let (mut budget, mut claims) = (MAX_RECEIPTS, Vec::new());
     let (mut messages, mut updates) = (Vec::new(), Vec::new());
@@ -98,6 +99,7 @@ pub(super) async fn apply(
         let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(edu.json().get()) else {
             continue;
         };
+        notes.edu(&envelope.edu_type);
         match envelope.edu_type.as_str() {
             "m.typing" => match serde_json::from_str(envelope.content.get()) {
                 Ok(content) => typing(fed, origin, &mut rooms, &content).await?,

@@ -12,6 +12,7 @@ mod knock;
 mod leave;
 mod member;
 mod moment;
+mod notes;
 mod presence;
 mod relationships;
 mod state;

@@ -101,6 +101,7 @@ async fn with_small_budgets(network: &Network, databases: &[TestDatabase; 3]) ->
             other: small,
             unsigned: Rate { burst: 7, ..small },
             keys: small,
+            ..RateLimits::default()
         },
         ..Server::config()
     };

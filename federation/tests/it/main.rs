@@ -14,6 +14,7 @@
 //! - `previews`: of links, in an in-process web.
 //! - `rotation`: a server's signing key is changed, and renewed in time, on both databases.
 //! - `budgets`: how much others may ask of us.
+//! - `defence`: who owes something, who is in quarantine, and what is noted of others, on both databases.
 //! - `sender`: transactions over an in-process network, on both databases.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
@@ -24,6 +25,7 @@ mod check;
 mod contract;
 #[allow(dead_code, reason = "the benchmark uses the rest")]
 mod crowd;
+mod defence;
 mod devices;
 mod doors;
 mod files;

@@ -16,6 +16,9 @@ pub struct Rejection {
 }
 
 impl Rejection {
+    /// The rule of what has no event's form.
+    pub const FORMAT: &'static str = "PDU format";
+
     /// The rule of an event that is over a limit on sizes: callers answer it in a way of its own.
     pub const SIZE: &'static str = "size limits";
 
@@ -35,14 +38,14 @@ impl Rejection {
 }
 
 pub(super) fn format_error(reason: impl Into<String>) -> Rejection {
-    Rejection::new("PDU format", reason)
+    Rejection::new(Rejection::FORMAT, reason)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 pub(super) fn json_error(error: JsonError) -> Rejection {
     let rule = match error {
         JsonError::BadNumber(_) => "canonical JSON",
-        _ => "PDU format",
+        _ => Rejection::FORMAT,
     };
     Rejection::new(rule, error.to_string())
 }

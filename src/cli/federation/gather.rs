@@ -5,6 +5,8 @@ use rhizome_storage::{Block, DestinationState, KnownDestination, Pos, Store};
 use ruma::ServerName;
 use serde::Serialize;
 
+use super::inbound::Inbound;
+
 /// More than this isn't counted.
 pub(super) const MOST: usize = 10_000;
 
@@ -60,7 +62,8 @@ pub(super) struct Details {
     pub(super) keys: Vec<Key>,
     /// When its keys were fetched last.
     pub(super) keys_fetched: Option<i64>,
-    // What it sends, and what of that was refused, belongs here.
+    /// What it has sent, and what became of that.
+    pub(super) inbound: Option<Inbound>,
 }
 
 /// A signing key of a server.
@@ -127,6 +130,7 @@ impl Looking<'_> {
             block_reason: self.block_reason(server).await?,
             keys: keys.collect(),
             keys_fetched: (fetched > 0).then_some(fetched),
+            inbound: Inbound::look_up(self.store, server).await?,
         })
     }
 

@@ -135,7 +135,18 @@ pub(super) fn details(details: &Details, now: i64) -> String {
         None => lines.push("keys:".to_owned()),
     }
     lines.extend(details.keys.iter().map(|one| key(one, now)));
+    lines.extend(sent(details, now));
     lines.join("\n")
+}
+
+/// What a server has sent.
+fn sent(details: &Details, now: i64) -> Vec<String> {
+    let Some(inbound) = &details.inbound else {
+        return vec!["what it has sent: nothing is known of that".to_owned()];
+    };
+    let mut lines = vec!["what it has sent:".to_owned()];
+    lines.extend(inbound.lines(now));
+    lines
 }
 
 fn key(key: &Key, now: i64) -> String {
@@ -266,6 +277,7 @@ mod tests {
         let unknown = details(&Details::default(), NOW);
         assert!(unknown.contains("nothing waits"), "{unknown}");
         assert!(unknown.contains("keys: none are known"), "{unknown}");
+        assert!(unknown.contains("sent: nothing is known"), "{unknown}");
     }
 
     #[test]

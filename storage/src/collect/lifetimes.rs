@@ -144,6 +144,7 @@ lifetimes! {
     to_device_txn Collected "after 7 days, or with its session"
     to_device_seen Collected "after 14 days"
     destination_state Collected "a day after the server is in no room, failed last, and nothing waits for it"
+    inbound_seen Collected "30 days after the server was there last"
     client_transaction Collected "after 7 days"
     receipt Collected "when its user has left the room"
     outbound Collected "when all servers have it; for one that is away 30 days, the newest of a room 180 days"

@@ -3,6 +3,7 @@
 pub(crate) mod destination;
 pub(crate) mod destinations;
 pub(crate) mod devices;
+pub(crate) mod inbound;
 pub(crate) mod inbox;
 pub(crate) mod joins;
 pub(crate) mod keys;

@@ -20,7 +20,10 @@ use ruma::{RoomId, ServerName};
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
-use super::{CHUNK, INLINE, Latest, add_wanted, listed, objects, parse_bytes, prefetch, rejection};
+use super::{
+    CHUNK, INLINE, Latest, add_wanted, listed, note_places, objects, parse_bytes, prefetch,
+    rejection,
+};
 use crate::{Federation, MatrixError, keys::GatheredKeys};
 
 /// The most bytes that one blocking task looks at.
@@ -83,6 +86,7 @@ pub(crate) async fn texts(
         passed.left_out.is_enough(passed.events.len())
     };
     in_chunks(chunks_of(once), check, take).await;
+    note_places(fed, passed.events.iter());
     passed.events
 }
 
@@ -298,7 +302,7 @@ impl<'a> LeftOut<'a> {
 
     fn refused(&mut self, refusal: Refusal) {
         match refusal {
-            Refusal::Invalid(_) => self.refused += 1,
+            Refusal::Invalid(_) | Refusal::Forged(..) => self.refused += 1,
             Refusal::NeedKeys(_) => self.without_keys += 1,
         }
         self.first.get_or_insert_with(|| rejection(refusal));

@@ -13,7 +13,7 @@ use rhizome_protocol::{
     Incoming, Object, Pdu, Rejection, RoomRules,
     receive::{self, Refusal},
 };
-use ruma::OwnedServerName;
+use ruma::{OwnedServerName, ServerName};
 use serde_json::{Value, value::RawValue};
 
 use crate::{
@@ -27,6 +27,9 @@ const MAX_SIGNATURES: usize = 4;
 const INLINE: usize = 8;
 /// How many events one blocking task checks.
 const CHUNK: usize = 256;
+/// The most bytes of an event's text: as many as one that is as large as may be has when all of it is escaped. What it is
+/// taken apart into is many times as much.
+const MAX_TEXT: usize = 6 << 16;
 
 pub(crate) use many::{batch, pack, texts};
 
@@ -40,7 +43,11 @@ pub(crate) fn parse(raw: &RawValue) -> Result<Incoming, Rejection> {
 
 /// [`parse`], of text that is no value of its own.
 pub(crate) fn parse_bytes(text: &[u8]) -> Result<Incoming, Rejection> {
-    Incoming::parse(text).map_err(|error| Rejection::new("PDU format", error.to_string()))
+    if text.len() > MAX_TEXT {
+        let reason = format!("an event's text has at most {MAX_TEXT} bytes");
+        return Err(Rejection::new(Rejection::SIZE, reason));
+    }
+    Incoming::parse(text).map_err(|error| Rejection::new(Rejection::FORMAT, error.to_string()))
 }
 
 /// Checks received events of one room, in order. An event whose content hash differs comes back redacted.
@@ -49,11 +56,47 @@ pub(crate) async fn objects(
     rules: &'static RoomRules,
     objects: Vec<Incoming>,
 ) -> Vec<Checked> {
+    let checked = sent(fed, rules, objects, None).await.into_iter();
+    checked.map(|checked| checked.map_err(rejection)).collect()
+}
+
+/// [`objects`] that `origin` has sent, if that is known: it has a share of the processors. Whose fault it is that one can't
+/// be verified is told as well.
+pub(crate) async fn sent(
+    fed: &Federation,
+    rules: &'static RoomRules,
+    objects: Vec<Incoming>,
+    origin: Option<&ServerName>,
+) -> Vec<Result<Arc<Pdu>, Refusal>> {
     let keys = Arc::new(prefetch(fed, &wanted(rules, &objects)).await);
+    let _place = match origin {
+        Some(origin) => Some(fed.origins().checking(origin, objects.len()).await),
+        None => None,
+    };
+    let checked = check_all(rules, objects, &keys).await;
+    note_places(fed, checked.iter().flatten());
+    checked
+}
+
+/// Where others' events stand, so that it is seen if one says two things in one place. What anybody may have made says nothing of
+/// its sender.
+fn note_places<'a>(fed: &Federation, verified: impl Iterator<Item = &'a Arc<Pdu>>) {
+    for pdu in verified {
+        if pdu.sender().server_name() != fed.server_name() && receive::sender_must_sign(pdu) {
+            fed.origins().stands(pdu);
+        }
+    }
+}
+
+async fn check_all(
+    rules: &'static RoomRules,
+    objects: Vec<Incoming>,
+    keys: &Arc<GatheredKeys>,
+) -> Vec<Result<Arc<Pdu>, Refusal>> {
     if objects.len() <= INLINE {
         return objects
             .into_iter()
-            .map(|object| check(rules, object, &keys))
+            .map(|object| check(rules, object, keys))
             .collect();
     }
     let mut tasks = Vec::with_capacity(objects.len().div_ceil(CHUNK));
@@ -63,7 +106,7 @@ pub(crate) async fn objects(
         if chunk.is_empty() {
             break;
         }
-        let keys = Arc::clone(&keys);
+        let keys = Arc::clone(keys);
         let size = chunk.len();
         let work = move || {
             chunk
@@ -80,9 +123,8 @@ pub(crate) async fn objects(
             // The core doesn't panic; if it did, these events are refused and the others stand.
             Err(error) => {
                 tracing::error!(%error, "checking received events failed");
-                checked.extend(
-                    (0..size).map(|_| Err(Rejection::new("PDU format", "it couldn't be checked"))),
-                );
+                let failed = || Rejection::new("checks on receipt", "it couldn't be checked");
+                checked.extend((0..size).map(|_| Err(failed().into())));
             }
         }
     }
@@ -94,15 +136,18 @@ fn prefetch<'a>(fed: &'a Federation, wanted: &'a [Wanted]) -> BoxFuture<'a, Gath
     Box::pin(fed.keys().prefetch(wanted))
 }
 
-fn check(rules: &'static RoomRules, event: Incoming, keys: &GatheredKeys) -> Checked {
-    receive::verify(rules, event, keys)
-        .map(Arc::new)
-        .map_err(rejection)
+fn check(
+    rules: &'static RoomRules,
+    event: Incoming,
+    keys: &GatheredKeys,
+) -> Result<Arc<Pdu>, Refusal> {
+    receive::verify(rules, event, keys).map(Arc::new)
 }
 
-fn rejection(refusal: Refusal) -> Rejection {
+/// Why it is refused.
+pub(crate) fn rejection(refusal: Refusal) -> Rejection {
     match refusal {
-        Refusal::Invalid(rejection) => rejection,
+        Refusal::Invalid(rejection) | Refusal::Forged(_, rejection) => rejection,
         Refusal::NeedKeys(keys) => {
             let names: Vec<String> = keys
                 .iter()

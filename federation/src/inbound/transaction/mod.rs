@@ -1,15 +1,18 @@
 //! `PUT /_matrix/federation/v1/send/{txnId}`: another server tells what happened.
 //!
-//! 1. One transaction of a server at a time. One that was done gets the answer that it got then.
+//! 1. One transaction of a server at a time, which waits while the server owes something. One that was done gets the answer
+//!    that it got then.
 //! 2. Its events are grouped by room. Rooms are worked on side by side, a room's events in order; what is
 //!    wrong with one event concerns no other.
 //! 3. Events are checked (format, signatures, hash), and the room's policy server is asked about those that it hasn't
 //!    signed. Then they are decided: what goes on from the room as it is in one go, all else one by one. What can't be
-//!    decided yet goes to the durable inbox and counts as taken.
+//!    decided yet goes to the durable inbox and counts as taken. Places at both are shared fairly among servers
+//!    ([`crate::origins`]); those in quarantine aren't heard.
 //! 4. Ephemeral data is applied, messages to devices are stored, and the answer is remembered with them, or if an
 //!    event was taken; where nothing but one room's events is to be stored, with these. All else may be done twice.
 
 pub(super) mod aside;
+mod body;
 mod offered;
 mod withdrawn;
 
@@ -17,6 +20,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::extract::State;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use rhizome_edge::Undecoded;
 use rhizome_protocol::{Pdu, RoomRules};
 use rhizome_rooms::{
     Error, access,
@@ -30,16 +34,13 @@ use serde_json::{Value, json, value::RawValue};
 
 use self::{
     aside::{Taken, may_wait, put_aside},
-    offered::{Offered, Told, checked, refuse_all, room_of},
+    body::Body,
+    offered::{Offered, Told, checked, refuse_all, room_of, without_quarantined},
     withdrawn::withdrawn_invite,
 };
-use super::edus;
+use super::{edus, notes::Notes};
 use crate::{Federation, MatrixError, RawJson, Ruma, acl, devices, fetch::verify, policy};
 
-/// The most events of one transaction.
-const MAX_PDUS: usize = 50;
-/// The most ephemeral data units of one transaction.
-const MAX_EDUS: usize = 100;
 /// How many transactions of one server may be worked on or wait for that.
 const MAX_WAITING: usize = 5;
 /// The most bytes of a transaction id.
@@ -52,15 +53,11 @@ const ROOMS_AT_ONCE: usize = 8;
 /// `PUT /_matrix/federation/v1/send/{txnId}`
 pub(super) async fn send(
     State(fed): State<Federation>,
-    Ruma { who, req, .. }: Ruma<send_transaction_message::v1::Request>,
+    Ruma { who, req, body, .. }: Ruma<Undecoded<send_transaction_message::v1::Request>>,
 ) -> Result<RawJson, MatrixError> {
-    if req.pdus.len() > MAX_PDUS || req.edus.len() > MAX_EDUS {
-        let message = format!("A transaction has at most {MAX_PDUS} PDUs and {MAX_EDUS} EDUs");
-        return Err(MatrixError::bad_json(message));
-    }
     let store = fed.store();
-    let txn = req.transaction_id;
-    if txn.as_str().len() > MAX_TXN_ID {
+    let txn = req.part(0);
+    if txn.len() > MAX_TXN_ID {
         return Err(MatrixError::invalid_param(format!(
             "A transaction id has at most {MAX_TXN_ID} bytes"
         )));
@@ -71,20 +68,28 @@ pub(super) async fn send(
         .transactions
         .lock_among(who.clone(), MAX_WAITING);
     let Some(_only) = lock.await else {
+        fed.origins().limited(&who);
         return Err(MatrixError::limit_exceeded(1_000));
     };
-    if let Some(answer) = store.inbound_txn(&who, txn.as_str()).await? {
+    fed.origins().wait_for(&who).await;
+    if let Some(answer) = store.inbound_txn(&who, txn).await? {
         return Ok(RawJson(answer.into()));
     }
+    // While it waited nothing of it was taken apart.
+    let (pdus, edus) = Body::read(&body)?.into_parts();
+    drop(body);
+    let notes = Notes::new(&fed, &who);
     let sent = Sent {
         fed: &fed,
         origin: &who,
-        txn: txn.as_str(),
-        is_last: edus::write_nothing(&req.edus),
+        txn,
+        is_last: edus::write_nothing(&edus),
+        is_quarantined: fed.origins().is_quarantined(&who),
+        notes: &notes,
     };
-    let Events { told, written } = events(&sent, req.pdus).await?;
+    let Events { told, written } = events(&sent, pdus).await?;
     let answer = answer(&told);
-    let (mut facts, updates) = edus::apply(&fed, &who, &req.edus).await?;
+    let (mut facts, updates) = edus::apply(&fed, &who, &edus, &notes).await?;
     let has_taken = (told.iter()).any(|(_, outcome)| matches!(outcome, Ok(Taken::In)));
     let has_messages = facts.iter().any(|fact| matches!(fact, Fact::ToDevice(_)));
     if !written && (has_taken || has_messages) {
@@ -101,6 +106,9 @@ struct Sent<'a> {
     txn: &'a str,
     /// Whether nothing is to be written after these events but the answer, which may go with them.
     is_last: bool,
+    /// Whether its server's own events aren't heard.
+    is_quarantined: bool,
+    notes: &'a Notes<'a>,
 }
 
 impl Sent<'_> {
@@ -153,10 +161,13 @@ async fn events(sent: &Sent<'_>, pdus: Vec<Box<RawValue>>) -> Result<Events, Mat
                 .or_default()
                 .push(Offered { object, raw }),
             // Without its room's version an event has no id to name it by.
-            Err(rejection) => tracing::info!(%origin, %rejection, "dropped a received event"),
+            Err(rejection) => {
+                tracing::info!(%origin, %rejection, "dropped a received event");
+                sent.notes.unreadable(&raw, &rejection);
+            }
         }
     }
-    let is_last = sent.is_last && by_room.len() == 1;
+    let is_last = sent.is_last && by_room.len() == 1 && !sent.is_quarantined;
     let sent = Sent { is_last, ..*sent };
     let told: Vec<Events> = stream::iter(by_room)
         .map(|(room, offered)| in_room(&sent, room, offered))
@@ -177,29 +188,36 @@ async fn in_room(
     let (fed, origin) = (sent.fed, sent.origin);
     let head = fed.store().room(&room_id).await?;
     let resident = access::server_in_room(fed.store(), &room_id, fed.server_name()).await?;
-    match (head, fed.joining().rules(&room_id)) {
+    let joining = fed.joining().rules(&room_id);
+    let rules = head.as_ref().map(|head| head.rules).or(joining);
+    let (offered, unheard) = without_quarantined(sent, rules, offered);
+    if offered.is_empty() {
+        return Ok(unheard.into());
+    }
+    let mut events: Events = match (head, joining) {
         (Some(head), _) if resident => {
             // ACLs are applied to each event by itself.
-            if !acl::is_allowed(fed, origin, &head).await? {
+            if acl::is_allowed(fed, origin, &head).await? {
+                decide_all(sent, &head, offered).await?
+            } else {
                 let denied = format!("{origin} is denied access to this room by its server ACL");
-                return Ok(refuse_all(head.rules, &offered, &denied).into());
+                refuse_all(sent.notes, Some(head.rules), &offered, &denied).into()
             }
-            decide_all(sent, &head, offered).await
         }
         // We are just coming in: these follow our join.
-        (_, Some(rules)) => Ok(put_aside_all(fed, origin, rules, offered).await?.into()),
+        (_, Some(rules)) => put_aside_all(sent, rules, offered).await?.into(),
         (head, None) => {
             for offered in &offered {
-                withdrawn_invite(fed, origin, &room_id, offered).await?;
+                withdrawn_invite(sent, &room_id, offered).await?;
             }
             tracing::debug!(%origin, room = %room_id, "events of a room that we aren't in");
             let rules = head.map(|head| head.rules);
-            let refused = rules.map_or_else(Vec::new, |rules| {
-                refuse_all(rules, &offered, "This server is not in the room")
-            });
-            Ok(refused.into())
+            let reason = "This server is not in the room";
+            refuse_all(sent.notes, rules, &offered, reason).into()
         }
-    }
+    };
+    events.told.extend(unheard);
+    Ok(events)
 }
 
 async fn decide_all(
@@ -227,25 +245,23 @@ async fn decide_all(
     } else {
         let (heard, others): (Vec<_>, Vec<_>) = offered.into_iter().partition(is_known);
         let reason = "A server that must have signed the event is not in the room";
-        (heard, refuse_all(head.rules, &others, reason))
+        let refused = refuse_all(sent.notes, Some(head.rules), &others, reason);
+        (heard, refused)
     };
-    let (passed, dropped) = checked(fed, origin, head.rules, offered).await;
+    let (passed, dropped) = checked(sent, head.rules, offered).await;
     told.extend(dropped);
     let looked = policy::look_at(fed, origin, head, passed).await?;
+    // Nobody else is waited for from here on, but the database.
+    let _place = fed.origins().deciding(origin).await;
     let line = in_line(sent, head, &looked.pdus, &mut told).await;
+    sent.notes.accepted(line.taken);
     for pdu in looked.pdus.iter().skip(line.taken) {
         let id = pdu.event_id().to_owned();
         let gathered = looked.gathered(&id);
-        let outcome = match receive::pushed(fed.rooms(), pdu.clone(), &gathered).await {
-            Ok(Received::Accepted) => Ok(Taken::In),
-            Ok(Received::Known | Received::SoftFailed(_)) => Ok(Taken::Away),
-            Ok(Received::Rejected(rejection)) => Err(rejection.to_string()),
-            Ok(Received::Need(_)) | Err(Error::Contended) => {
-                put_aside(fed, origin, pdu, may_wait).await?
-            }
-            // The database's trouble is not the event's fault: the other server tries again.
-            Err(error @ Error::Store(_)) => return Err(error.into()),
-            Err(error) => Err(error.to_string()),
+        let received = receive::pushed(fed.rooms(), pdu.clone(), &gathered).await;
+        let outcome = match decided(sent, received)? {
+            Some(outcome) => outcome,
+            None => wait_aside(sent, pdu, may_wait).await?,
         };
         told.push((id, outcome));
     }
@@ -253,6 +269,54 @@ async fn decide_all(
         told,
         written: line.with_facts,
     })
+}
+
+/// What an event has become; `None`: it can't be decided yet.
+fn decided(
+    sent: &Sent<'_>,
+    received: Result<Received, Error>,
+) -> Result<Option<Result<Taken, String>>, MatrixError> {
+    let notes = sent.notes;
+    let outcome = match received {
+        Ok(Received::Accepted) => {
+            notes.accepted(1);
+            Ok(Taken::In)
+        }
+        Ok(Received::Known) => {
+            notes.known();
+            Ok(Taken::Away)
+        }
+        Ok(Received::SoftFailed(rejection)) => {
+            notes.soft_failed(&rejection);
+            Ok(Taken::Away)
+        }
+        Ok(Received::Rejected(rejection)) => {
+            notes.rejected(&rejection);
+            Err(rejection.to_string())
+        }
+        Ok(Received::Need(_)) | Err(Error::Contended) => return Ok(None),
+        // The database's trouble is not the event's fault: the other server tries again.
+        Err(error @ Error::Store(_)) => return Err(error.into()),
+        Err(error) => {
+            let why = error.to_string();
+            notes.refused(1, &why);
+            Err(why)
+        }
+    };
+    Ok(Some(outcome))
+}
+
+async fn wait_aside(
+    sent: &Sent<'_>,
+    pdu: &Pdu,
+    most: usize,
+) -> Result<Result<Taken, String>, MatrixError> {
+    let outcome = put_aside(sent.fed, sent.origin, pdu, most).await?;
+    match &outcome {
+        Ok(_) => sent.notes.waits(),
+        Err(why) => sent.notes.refused(1, why),
+    }
+    Ok(outcome)
 }
 
 /// Takes in one go what goes on from the room as it is, with the answer if that is all.
@@ -284,17 +348,14 @@ async fn in_line(
 }
 
 async fn put_aside_all(
-    fed: &Federation,
-    origin: &ServerName,
+    sent: &Sent<'_>,
     rules: &'static RoomRules,
     offered: Vec<Offered>,
 ) -> Result<Vec<Told>, MatrixError> {
-    let (passed, mut told) = checked(fed, origin, rules, offered).await;
+    let (passed, mut told) = checked(sent, rules, offered).await;
     for pdu in passed {
-        told.push((
-            pdu.event_id().to_owned(),
-            put_aside(fed, origin, &pdu, INBOX_WHILE_JOINING).await?,
-        ));
+        let outcome = wait_aside(sent, &pdu, INBOX_WHILE_JOINING).await?;
+        told.push((pdu.event_id().to_owned(), outcome));
     }
     Ok(told)
 }

@@ -6,11 +6,14 @@ use rhizome_protocol::{
     Incoming, Object, Pdu, RoomRules,
     receive::{self, event_id},
 };
-use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName, UserId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName};
 use serde_json::{Value, value::RawValue};
 
-use super::aside::Taken;
-use crate::{Federation, fetch::verify};
+use super::{Sent, aside::Taken};
+use crate::{
+    fetch::verify,
+    inbound::notes::{Notes, sender_server},
+};
 
 /// An event's id and what the other server is told about it.
 pub(super) type Told = (OwnedEventId, Result<Taken, String>);
@@ -29,8 +32,7 @@ impl Offered {
     }
 
     pub fn sender_server(&self) -> Option<&ServerName> {
-        let sender = self.object.get("sender").and_then(Value::as_str)?;
-        Some(<&UserId>::try_from(sender).ok()?.server_name())
+        sender_server(&self.object)
     }
 
     /// The servers whose keys it may need.
@@ -45,39 +47,73 @@ pub(super) fn room_of(object: &Object) -> Result<OwnedRoomId, rhizome_protocol::
         .and_then(Value::as_str)
         .unwrap_or_default();
     RoomId::parse(room).map_err(|_| {
-        rhizome_protocol::Rejection::new("PDU format", "room_id is missing or malformed")
+        rhizome_protocol::Rejection::new(
+            rhizome_protocol::Rejection::FORMAT,
+            "room_id is missing or malformed",
+        )
     })
 }
 
+/// Refuses all of these for one reason. Only where the room's version is known they have ids to name them by.
 pub(super) fn refuse_all(
-    rules: &'static RoomRules,
+    notes: &Notes<'_>,
+    rules: Option<&'static RoomRules>,
     offered: &[Offered],
     reason: &str,
 ) -> Vec<Told> {
+    notes.refused(offered.len(), reason);
+    let Some(rules) = rules else {
+        return Vec::new();
+    };
     let ids = offered.iter().filter_map(|offered| offered.event_id(rules));
     ids.map(|id| (id, Err(reason.to_owned()))).collect()
 }
 
-/// Checks events and gives each a sink for what becomes of it.
+/// Refuses what a server in quarantine has sent of its own users, and leaves what it passes on for others.
+pub(super) fn without_quarantined(
+    sent: &Sent<'_>,
+    rules: Option<&'static RoomRules>,
+    offered: Vec<Offered>,
+) -> (Vec<Offered>, Vec<Told>) {
+    if !sent.is_quarantined {
+        return (offered, Vec::new());
+    }
+    let is_own = |offered: &Offered| offered.sender_server() == Some(sent.origin);
+    let (own, others): (Vec<_>, Vec<_>) = offered.into_iter().partition(is_own);
+    let reason = "Your server has sent too many events that can't be verified: for a while its own are refused";
+    (others, refuse_all(sent.notes, rules, &own, reason))
+}
+
+/// Checks events: those that pass, and what is told of the others.
 pub(super) async fn checked(
-    fed: &Federation,
-    origin: &ServerName,
+    sent: &Sent<'_>,
     rules: &'static RoomRules,
     offered: Vec<Offered>,
 ) -> (Vec<Arc<Pdu>>, Vec<Told>) {
+    let Sent {
+        fed, origin, notes, ..
+    } = *sent;
     let (mut passed, mut told) = (Vec::new(), Vec::new());
     let (objects, texts): (Vec<_>, Vec<_>) = (offered.into_iter())
         .map(|offered| (offered.object, offered.raw))
         .unzip();
-    let outcomes = verify::objects(fed, rules, objects).await;
+    let outcomes = verify::sent(fed, rules, objects, Some(origin)).await;
     for (raw, outcome) in texts.into_iter().zip(outcomes) {
         match outcome {
-            Ok(pdu) => passed.push(pdu),
-            Err(rejection) => {
-                let id = verify::parse(&raw).ok();
-                let id = id.and_then(|object| event_id(rules, &object));
+            Ok(pdu) => {
+                notes.verified(pdu.sender().server_name());
+                passed.push(pdu);
+            }
+            Err(refusal) => {
+                let object = verify::parse(&raw).ok();
+                let sender = object.as_ref().and_then(|object| sender_server(object));
+                notes.unverified(sender, &refusal);
+                let rejection = verify::rejection(refusal);
+                let id = object.and_then(|object| event_id(rules, &object));
                 tracing::info!(%origin, event = ?id, %rejection, "dropped a received event");
-                told.extend(id.map(|id| (id, Err(rejection.to_string()))));
+                let why = rejection.to_string();
+                notes.refused(1, &why);
+                told.extend(id.map(|id| (id, Err(why))));
             }
         }
     }

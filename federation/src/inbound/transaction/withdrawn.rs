@@ -5,11 +5,14 @@ use std::time::Duration;
 use rhizome_protocol::{Membership, receive::event_id};
 use rhizome_rooms::membership::remote_invite;
 use rhizome_storage::RemoteInvite;
-use ruma::{RoomId, ServerName, UserId};
+use ruma::{RoomId, UserId};
 use serde_json::Value;
 
-use super::offered::{Offered, checked};
-use crate::{Federation, MatrixError};
+use super::{
+    Sent,
+    offered::{Offered, checked},
+};
+use crate::MatrixError;
 
 /// How long what may be the answer to a knock waits for the knock itself to be done.
 const KNOCK_PATIENCE: Duration = Duration::from_secs(10);
@@ -19,11 +22,11 @@ const KNOCK_PATIENCE: Duration = Duration::from_secs(10);
 /// and we don't know its powers, so that we can't tell whether anybody else was allowed to. A knock ends by
 /// such an event of anybody's: only the room's servers know its id.
 pub(super) async fn withdrawn_invite(
-    fed: &Federation,
-    origin: &ServerName,
+    sent: &Sent<'_>,
     room_id: &RoomId,
     offered: &Offered,
 ) -> Result<(), MatrixError> {
+    let fed = sent.fed;
     let text = |key: &str| offered.object.get(key).and_then(Value::as_str);
     let Some(user) = text("state_key").and_then(|key| <&UserId>::try_from(key).ok()) else {
         return Ok(());
@@ -45,10 +48,10 @@ pub(super) async fn withdrawn_invite(
         return Ok(());
     };
     let is_knock = invite.sender == *user;
-    if !may_look_at(fed, origin, &invite, is_knock, offered) {
+    if !may_look_at(sent, &invite, is_knock, offered) {
         return Ok(());
     }
-    let (mut passed, _) = checked(fed, origin, invite.rules, vec![offered.clone()]).await;
+    let (mut passed, _) = checked(sent, invite.rules, vec![offered.clone()]).await;
     let Some(pdu) = passed.pop() else {
         return Ok(());
     };
@@ -65,13 +68,8 @@ pub(super) async fn withdrawn_invite(
 
 /// Whether an event is worth a look for the keys of its server. Only who invited takes an invite back; who answers a knock may be
 /// anybody in the room, but that isn't to make us ask ever so many servers.
-fn may_look_at(
-    fed: &Federation,
-    origin: &ServerName,
-    invite: &RemoteInvite,
-    is_knock: bool,
-    offered: &Offered,
-) -> bool {
+fn may_look_at(sent: &Sent<'_>, invite: &RemoteInvite, is_knock: bool, offered: &Offered) -> bool {
+    let (fed, origin) = (sent.fed, sent.origin);
     let inviter = invite.sender.server_name();
     let servers = offered.servers_to_sign(invite.rules);
     let is_near = (servers.iter()).all(|server| server == origin || server == inviter);

@@ -40,6 +40,9 @@ pub enum KeyLookup {
 pub enum Refusal {
     /// The event is invalid: drop it.
     Invalid(Rejection),
+    /// The event is invalid: it has a signature in the name of this server, with a key that was valid, which that key
+    /// hasn't made.
+    Forged(OwnedServerName, Rejection),
     /// Fetch these keys `(server, key id)` and ask again; answer [`KeyLookup::Expired`] for what can't be had.
     NeedKeys(Vec<(OwnedServerName, String)>),
 }

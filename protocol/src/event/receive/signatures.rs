@@ -3,7 +3,7 @@
 use ruma::{EventId, OwnedServerName, ServerName, UserId};
 use serde_json::Value;
 
-use super::{KeyLookup, Keys};
+use super::{KeyLookup, Keys, Refusal};
 use crate::{
     Membership, Object, Pdu, Rejection, RoomRules, content::text, hash, policy,
     rules::EventIdFormat, sign,
@@ -117,7 +117,7 @@ pub(super) fn check_signatures(
     signed: &str,
     keys: &impl Keys,
     needed: &mut Vec<(OwnedServerName, String)>,
-) -> Result<(), Rejection> {
+) -> Result<(), Refusal> {
     const RULE: &str = "PDU signatures";
     let signatures = signatures_of(signatures, server);
     let mut valid = false;
@@ -130,10 +130,9 @@ pub(super) fn check_signatures(
                 if !signature.is_some_and(|signature| {
                     sign::verify_bytes(&public, signed.as_bytes(), &signature)
                 }) {
-                    return Err(Rejection::new(
-                        RULE,
-                        format!("the signature of {server} with {key_id} is wrong"),
-                    ));
+                    let reason = format!("the signature of {server} with {key_id} is wrong");
+                    let rejection = Rejection::new(RULE, reason);
+                    return Err(Refusal::Forged(server.to_owned(), rejection));
                 }
                 valid = true;
             }
@@ -142,10 +141,8 @@ pub(super) fn check_signatures(
         }
     }
     if !valid && unknown.is_empty() {
-        return Err(Rejection::new(
-            RULE,
-            format!("{server} has not signed the event with a valid key"),
-        ));
+        let reason = format!("{server} has not signed the event with a valid key");
+        return Err(Rejection::new(RULE, reason).into());
     }
     if !valid {
         needed.append(&mut unknown);

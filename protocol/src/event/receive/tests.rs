@@ -55,7 +55,7 @@ fn signed(kind: &str, content: &Value) -> Object {
 
 fn invalid(result: Result<Pdu, Refusal>) -> String {
     match result {
-        Err(Refusal::Invalid(rejection)) => rejection.to_string(),
+        Err(Refusal::Invalid(rejection) | Refusal::Forged(_, rejection)) => rejection.to_string(),
         other => panic!("{other:?}"),
     }
 }
@@ -107,6 +107,39 @@ fn a_good_event_and_what_forgers_do_to_it() {
     let mut hashless = good;
     hashless.insert("hashes".into(), json!({"sha256": "!"}));
     assert!(invalid(verify(rules(), hashless, &ring)).contains("hashes"));
+}
+
+/// Who has made a signature that isn't one is told from who has made none, and from who is only named.
+#[test]
+fn a_wrong_signature_is_the_fault_of_its_server() {
+    let (two, ring) = (server_name!("two.org"), Ring::default());
+    let ring = ring.with("one.org", &key("a")).with("two.org", &key("bb"));
+    let fault = |event: &Object| match verify(rules(), event.clone(), &ring) {
+        Err(Refusal::Forged(server, _)) => Some(server),
+        Err(Refusal::Invalid(_)) => None,
+        other => panic!("{other:?}"),
+    };
+    let mut wrong = signed("x", &json!({}));
+    wrong["signatures"]["one.org"]["ed25519:a"] = json!("A".repeat(86));
+    assert_eq!(fault(&wrong).unwrap(), "one.org");
+    wrong["signatures"] = json!({});
+    assert_eq!(fault(&wrong), None);
+    wrong["signatures"] = json!({ "one.org": { "ed25519:gone": "A".repeat(86) } });
+    let gone = (
+        ("one.org".into(), "ed25519:gone".into()),
+        KeyLookup::Expired,
+    );
+    let mut expired = Ring::default();
+    expired.0.extend([gone]);
+    let refused = verify(rules(), wrong, &expired);
+    assert!(matches!(refused, Err(Refusal::Invalid(_))));
+
+    let content = json!({"membership": "join", "join_authorised_via_users_server": "@b:two.org"});
+    let mut join = signed("m.room.member", &content);
+    assert_eq!(fault(&join), None, "two.org hasn't signed it");
+    sign_pdu(rules(), &mut join, two, &key("bb")).unwrap();
+    join["signatures"]["two.org"]["ed25519:bb"] = json!("A".repeat(86));
+    assert_eq!(fault(&join).unwrap(), "two.org");
 }
 
 #[test]

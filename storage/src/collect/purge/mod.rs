@@ -9,6 +9,7 @@
 
 mod expired;
 mod filters;
+mod inbound;
 mod outbound;
 mod receipts;
 mod sets;
@@ -63,7 +64,8 @@ impl Pass<'_> {
             && self.receipts(&mut purged).await?
             && self.outbound(&mut purged).await?
             && self.sets(&mut purged).await?
-            && self.filters(&mut purged).await?;
+            && self.filters(&mut purged).await?
+            && self.inbound(&mut purged).await?;
         if purged.rows > 0 {
             tracing::info!(
                 rows = purged.rows,

@@ -9,7 +9,9 @@ use super::super::{LEASE, Pass};
 use crate::engine::clock::millis;
 use crate::engine::sql::Columns as _;
 use crate::testing::count_rows;
-use crate::{DestinationState, DeviceList, Lease, NewUiaSession, Pos, Store, UserNo, WriteSet};
+use crate::{
+    DestinationState, DeviceList, InboundSeen, Lease, NewUiaSession, Pos, Store, UserNo, WriteSet,
+};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -325,6 +327,23 @@ async fn what_has_expired_goes_though_nobody_begins_anew() {
         store.clock().advance(Duration::from_millis(1));
         assert_eq!(purge(&store).await, 5);
         assert_eq!(count_rows(&store, "uia_session").await, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn servers_that_have_gone_are_told_of_no_more() {
+    each(|store| async move {
+        let now = store.clock().now_ms();
+        for (name, age) in [("a.example", 31), ("b.example", 29)] {
+            let seen = InboundSeen::at(name.try_into().unwrap(), now - millis(age * DAY));
+            store.add_inbound(&[seen]).await.unwrap();
+        }
+        assert_eq!(purge(&store).await, 1);
+        let left = store.inbound_most(9).await.unwrap();
+        assert_eq!((left.len(), left[0].server.as_str()), (1, "b.example"));
+        store.clock().advance(2 * DAY);
+        assert_eq!(purge(&store).await, 1);
     })
     .await;
 }
