@@ -133,7 +133,11 @@ impl Watch {
     /// `margin`: so much earlier than others take it the key counts as over.
     async fn standing(&self, margin: Duration) -> anyhow::Result<Standing> {
         let mut until = None;
-        for (replaced, counts_until) in self.store.settings_of(&replaced(&self.key_id)).await? {
+        for (replaced, counts_until) in self
+            .store
+            .settings_beginning(&replaced(&self.key_id))
+            .await?
+        {
             if time(&replaced)? > self.since {
                 until = until.max(Some(time(&counts_until)?));
             }

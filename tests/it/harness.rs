@@ -133,8 +133,9 @@ impl Server {
 
 /// Two servers that trust one throwaway authority.
 pub(crate) struct Pair {
-    pub(crate) north: Server,
-    pub(crate) south: Server,
+    // On the heap: servers are large, and tests hand them on.
+    pub(crate) north: Box<Server>,
+    pub(crate) south: Box<Server>,
     _authority: TempDir,
 }
 
@@ -147,8 +148,8 @@ impl Pair {
         let one = || Box::pin(Server::start_in(&authority, dir_of_one(), kind, |_| {}));
         let (north, south) = tokio::join!(one(), one());
         Self {
-            north,
-            south,
+            north: Box::new(north),
+            south: Box::new(south),
             _authority: dir,
         }
     }

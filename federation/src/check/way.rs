@@ -127,7 +127,8 @@ pub(super) fn addresses(of: &Target, found: &Result<Vec<SocketAddr>, String>) ->
 
 /// Which kinds of addresses there are.
 pub(super) fn families(addresses: &[SocketAddr]) -> Option<Finding> {
-    let (v4, v6): (Vec<_>, Vec<_>) = addresses.iter().partition(|one| one.is_ipv4());
+    let (v4, v6): (Vec<&SocketAddr>, Vec<&SocketAddr>) =
+        addresses.iter().partition(|one| one.is_ipv4());
     let lacking = match (v4.is_empty(), v6.is_empty()) {
         (true, false) => "there is no IPv4 address: servers that have IPv4 alone can't reach it",
         (false, true) => "there is no IPv6 address: servers that have IPv6 alone can't reach it",
@@ -166,21 +167,17 @@ mod tests {
     use super::super::finding::Level;
     use super::*;
 
-    fn known(server: Option<&str>) -> Result<WellKnown, WebError> {
-        Ok(WellKnown {
-            server: server.map(|name| name.try_into().unwrap()),
+    fn known(server: &str) -> WellKnown {
+        WellKnown {
+            server: Some(server.try_into().unwrap()),
             max_age: None,
-        })
+        }
     }
 
     #[test]
     fn what_a_well_known_says_counts_and_what_is_broken_is_told() {
         for (answer, level, word) in [
-            (
-                known(Some("m.example:443")),
-                Level::Ok,
-                "says m.example:443",
-            ),
+            (Ok(known("m.example:443")), Level::Ok, "says m.example:443"),
             (
                 Err(WebError::Status(StatusCode::NOT_FOUND)),
                 Level::Note,

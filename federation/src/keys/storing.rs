@@ -85,7 +85,7 @@ impl KeyRing {
                 }
             }
         }
-        let known = self.joined(&self.at_hand(server).await, &answer).known;
+        let known = self.joined(&*self.at_hand(server).await, &answer).known;
         self.remember(server, known.clone());
         known
     }

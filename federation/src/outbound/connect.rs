@@ -116,7 +116,8 @@ impl Connections {
             .route(destination)
             .await
             .map_err(OutboundError::Discovery)?;
-        let answer = self.along(destination, &route, request).await;
+        // Boxed: who waits for an answer is often part of something large.
+        let answer = Box::pin(self.along(destination, &route, request)).await;
         if matches!(answer, Err(OutboundError::Transport(_))) {
             // What is known may be out of date.
             self.discovery.forget(destination);

@@ -127,7 +127,8 @@ mod tests {
     #[tokio::test]
     async fn the_first_connection_that_is_made_wins() {
         use Is::{Closed, Silent, There};
-        let cases: [(&[(usize, Is)], Option<u16>, u16, usize); 5] = [
+        type Case<'a> = (&'a [(usize, Is)], Option<u16>, u16, usize);
+        let cases: [Case<'_>; 5] = [
             (&[(0, There), (0, There)], Some(0), 1, 0),
             // Who says nothing holds up nobody, and is dropped.
             (&[(0, Silent), (0, There), (0, There)], Some(1), 2, 1),

@@ -120,7 +120,7 @@ async fn a_hole_is_bridged_by_the_state_before_what_follows_it() {
         let name = json!({ "name": "heard" });
         let heard = set(&one, &room, "@alice:one", "m.room.name", "", name).await;
 
-        let (state, _) = told_before(&one, &stored(&one, &heard).await).await;
+        let (state, _) = told_before(&one, &*stored(&one, &heard).await).await;
         let event = pdu(&one, &heard).await;
         // That it is in the state before it is no reason for it to be there.
         let mut before = receive::state_map(&state);
@@ -139,7 +139,7 @@ async fn a_hole_is_bridged_by_the_state_before_what_follows_it() {
         let received = receive::receive(&two, event, &gathered).await;
         assert_eq!(received.unwrap(), Received::Accepted);
         assert_eq!(current(&one, &room).await, current(&two, &room).await);
-        let (before, _) = told_before(&two, &stored(&two, &heard).await).await;
+        let (before, _) = told_before(&two, &*stored(&two, &heard).await).await;
         assert!(before.iter().all(|event| event.event_id() != &*heard));
 
         // The hole is known, and filled.

@@ -27,7 +27,7 @@ impl Store {
     }
 
     /// What is recorded under names that begin like this: what follows in each name, and what is recorded.
-    pub async fn settings_of(&self, beginning: &str) -> Result<Vec<(String, String)>> {
+    pub async fn settings_beginning(&self, beginning: &str) -> Result<Vec<(String, String)>> {
         let query = self
             .sql("SELECT name, value FROM meta WHERE name LIKE $1 ESCAPE '!' ORDER BY name LIMIT 1000")
             .bind(format!("{}%", literally(beginning)));
@@ -77,10 +77,10 @@ mod tests {
             ] {
                 store.claim_setting(name, value).await.unwrap();
             }
-            let found = store.settings_of("key:a_b:").await.unwrap();
+            let found = store.settings_beginning("key:a_b:").await.unwrap();
             let found: Vec<_> = found.iter().map(|(a, b)| (&**a, &**b)).collect();
             assert_eq!(found, [("1", "one"), ("2", "two")]);
-            assert_eq!(store.settings_of("none%").await.unwrap(), []);
+            assert_eq!(store.settings_beginning("none%").await.unwrap(), []);
         })
         .await;
     }

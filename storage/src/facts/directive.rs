@@ -5,8 +5,8 @@ use ruma::OwnedServerName;
 
 use super::table::table;
 use super::{Audience, Kind, LoggedKind};
+use crate::Result;
 use crate::engine::sql::statement::Statements;
-use crate::{Result, Store};
 
 table! {
     /// The operator wants a server to be tried again at once, or what waits for it to be let go.
@@ -65,7 +65,7 @@ impl LoggedKind for Directive {
     }
 
     #[cfg(test)]
-    async fn view(_: &super::tests::World, store: &Store) -> Result<String> {
+    async fn view(_: &super::tests::World, store: &crate::Store) -> Result<String> {
         let state = store.destination_state(ruma::server_name!("there")).await?;
         Ok(format!("{state:?}"))
     }

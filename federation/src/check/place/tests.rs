@@ -15,7 +15,13 @@ fn shown(fault: Option<CertificateError>) -> Shown {
     }
 }
 
-fn answer(status: u16, body: &str) -> Result<Response<Bytes>, String> {
+type Answer = Result<Response<Bytes>, String>;
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "it is among answers that are errors"
+)]
+fn answer(status: u16, body: &str) -> Answer {
     let body = Bytes::copy_from_slice(body.as_bytes());
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap();

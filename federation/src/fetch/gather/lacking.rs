@@ -128,7 +128,7 @@ mod tests {
             assert!(!lacking.is_known(far, &what, now + LONGEST));
             now += LONGEST;
         }
-        assert!(lacking.is_known(far, &what, now - SECOND));
+        assert!(lacking.is_known(far, &what, now.saturating_sub(SECOND)));
         // Nobody has looked for so long that it is as if it were the first time.
         now += 3 * LONGEST;
         lacking.note(far, &what, now, waits());

@@ -330,7 +330,8 @@ async fn single_event(
         return (id, None);
     }
     let key = (server.to_owned(), id.clone());
-    let asked = fed.fetching().asked.get(key, async {
+    // Boxed: many wait at once.
+    let question = Box::pin(async {
         let request = get_event::v1::Request::new(id.clone());
         let limits = Limits {
             max_body: answer::EVENT,
@@ -346,6 +347,7 @@ async fn single_event(
             Heard::Nothing => None,
         }
     });
+    let asked = fed.fetching().asked.get(key, question);
     // Who asks for somebody else as well may have more time.
     let answer = timeout_at(search.until, asked).await.ok().flatten();
     (id, answer)

@@ -60,7 +60,7 @@ impl World {
         let names: Vec<OwnedServerName> = names.collect();
         // A third has been reached before this process began, a third failed then.
         let state = |n: usize| DestinationState {
-            sent: Pos(if n % 3 == 0 { 5 } else { 0 }),
+            sent: Pos(if n.is_multiple_of(3) { 5 } else { 0 }),
             failures: u32::from(n % 3 == 1),
             ..DestinationState::default()
         };
