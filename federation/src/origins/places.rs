@@ -161,13 +161,12 @@ impl Drop for Workplace {
     fn drop(&mut self) {
         let mut state = self.places.lock();
         let at = (state.waiting.iter()).position(|waiting| Some(waiting.no) == self.no);
-        match at {
+        if let Some(at) = at {
             // It was never called.
-            Some(at) => drop(state.waiting.remove(at)),
-            None => {
-                state.leave(&self.server);
-                state.call(self.places.most, self.places.most_of_one);
-            }
+            state.waiting.remove(at);
+        } else {
+            state.leave(&self.server);
+            state.call(self.places.most, self.places.most_of_one);
         }
     }
 }

@@ -65,7 +65,8 @@ pub async fn run(fed: &Federation) -> Result<(), Error> {
     let mut workers = FuturesUnordered::new();
     let mut tidy_at = 0;
     loop {
-        let now = store.clock().now_ms();
+        // Time goes on while all this is looked at.
+        let (now, looked_at) = (store.clock().now_ms(), store.clock().monotonic());
         if now >= tidy_at {
             tidy(fed, now).await?;
             tidy_at = now + millis(TIDY_EVERY);
@@ -79,7 +80,7 @@ pub async fn run(fed: &Federation) -> Result<(), Error> {
         }
         let due = store.inbox_next_due(now).await?.map(|due| due - now);
         let due = due.map(|wait| Duration::from_millis(u64::try_from(wait).unwrap_or(0)));
-        let rest = turns.rest(store.clock().monotonic());
+        let rest = turns.rest(looked_at);
         let next = [due, rest].into_iter().flatten().min();
         let next = next.map_or(LONGEST_SLEEP, |next| next.min(LONGEST_SLEEP));
         tokio::select! {
@@ -88,7 +89,7 @@ pub async fn run(fed: &Federation) -> Result<(), Error> {
                 turns.end(lane, until);
             }
             () = fed.inbox().notified(), if !turns.is_full() => {}
-            () = store.clock().sleep(next), if !turns.is_full() => {}
+            () = store.clock().sleep_until(looked_at + next), if !turns.is_full() => {}
         }
     }
 }
