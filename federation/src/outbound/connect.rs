@@ -211,10 +211,14 @@ impl Connections {
         if let Some(held) = way.held(route, tried) {
             return Ok(Some(held));
         }
+        let waiting = Instant::now();
         let _only = way.choosing().await;
-        // Somebody else may have chosen meanwhile.
+        // Somebody else may have chosen meanwhile, or found nobody: all who wait would else look one after the other.
         if let Some(held) = way.held(route, tried) {
             return Ok(Some(held));
+        }
+        if let Some(why) = way.lost_since(waiting) {
+            return Err(OutboundError::Transport(why));
         }
         if !way.knows_places_of(route) {
             let places = self.dialer.places(&route.targets).await;
@@ -226,9 +230,7 @@ impl Connections {
             (None, []) => return Ok(None),
             (None, [only]) => only.address,
             (None, several) => race::winner(several).await.map_err(|reason| {
-                for place in several {
-                    way.failed(place.address);
-                }
+                way.lost(several, &reason);
                 OutboundError::Transport(reason)
             })?,
         };

@@ -194,6 +194,50 @@ async fn a_place_in_use_is_left_when_it_goes() {
     assert_eq!((asked.unwrap(), second.requests()), (200, 1));
 }
 
+/// Who waits while another looks for a place, and finds none, is told so too, instead of looking as long again.
+#[tokio::test]
+async fn who_waits_for_a_place_hears_that_there_is_none() {
+    let (first, second) = (Peer::with(WELL).await, Peer::with(WELL).await);
+    let connections = connections(&[&first, &second]);
+    let route = route(&[first.at, second.at]);
+    let way = connections.way(ruma::server_name!("b.example"));
+    let looking = way.choosing().await;
+    let other = async {
+        way.lost(&[], "nobody is there");
+        drop(looking);
+    };
+    // The first of these waits before the other goes on.
+    let (asked, ()) = tokio::join!(ask_along(&connections, &route, Method::GET), other);
+    assert!(asked.unwrap_err().to_string().contains("nobody is there"));
+    assert_eq!((first.connections(), second.connections()), (0, 0));
+    // Who comes later looks.
+    let asked = ask_along(&connections, &route, Method::GET).await;
+    assert_eq!(asked.unwrap(), 200);
+}
+
+/// Another answer of discovery's for the same place is another `Host`, of which the client in use may not be capable.
+#[tokio::test]
+async fn a_client_is_for_one_route() {
+    let peer = Peer::with(WELL).await;
+    let connections = connections(&[&peer]);
+    let way = connections.way(ruma::server_name!("b.example"));
+    let route = |host_header: &str| {
+        Arc::new(Route {
+            targets: vec![Target::Host("1".to_owned(), peer.at.port())],
+            host_header: host_header.to_owned(),
+            certificate_name: NAME.to_owned(),
+        })
+    };
+    let (before, same, other) = (route(NAME), route(NAME), route("c.example"));
+    let asked = ask_along(&connections, &before, Method::GET).await;
+    assert_eq!(asked.unwrap(), 200);
+    assert!(way.held(&before, &[]).is_some());
+    way.look_up(&same, Vec::new());
+    assert!(way.held(&same, &[]).is_some());
+    way.look_up(&other, Vec::new());
+    assert!(way.held(&other, &[]).is_none());
+}
+
 #[tokio::test]
 async fn http_2_is_spoken_where_it_is_offered_and_the_host_can_be_said() {
     let new = Peer::with(Manners {

@@ -10,6 +10,7 @@ use reqwest::Client;
 
 use crate::outbound::{
     discovery::Route,
+    dns::Reason,
     places::{Place, Places},
 };
 
@@ -26,6 +27,8 @@ struct State {
     route: Option<Arc<Route>>,
     places: Places,
     held: Option<Holding>,
+    /// When it was last found that nobody answers anywhere, and why.
+    lost: Option<(Instant, Reason)>,
 }
 
 /// The place in use.
@@ -53,7 +56,9 @@ impl Way {
             .route
             .as_ref()
             .is_some_and(|it| Arc::ptr_eq(it, route));
-        let is_of_use = holding.is_sure && !tried.contains(&holding.held.at);
+        // While a place is looked for, the one in use may still be that of the route before, with its manners.
+        let is_for_it = holding.is_sure && holding.route == *route;
+        let is_of_use = is_for_it && !tried.contains(&holding.held.at);
         (is_known && is_of_use).then(|| holding.held.clone())
     }
 
@@ -127,6 +132,21 @@ impl Way {
     pub(super) fn failed(&self, at: SocketAddr) {
         self.state().places.failed(at, Instant::now());
         self.doubt(at);
+    }
+
+    /// None of these places answers.
+    pub(super) fn lost(&self, places: &[Place], why: &str) {
+        for place in places {
+            self.failed(place.address);
+        }
+        self.state().lost = Some((Instant::now(), why.to_owned()));
+    }
+
+    /// Why nobody answers anywhere, if that was found after this: who has waited for it needn't look again.
+    pub(super) fn lost_since(&self, waiting: Instant) -> Option<Reason> {
+        let state = self.state();
+        let lost = state.lost.as_ref().filter(|(at, _)| *at >= waiting);
+        lost.map(|(_, why)| why.clone())
     }
 
     /// A request is under way. If it is given up before [`Trying::has_ended`], the place is chosen anew: nobody may be there.
