@@ -146,10 +146,13 @@ impl KnownKeys {
     }
 
     /// Makes room for a key in use, if one can be done without: the one that is longest over, of those that the answer doesn't
-    /// say to be in use.
-    fn forget_one(&mut self, answer: &ServerKeys) -> bool {
+    /// say to be in use. Only the server itself (`is_newest`) can put one out of use so.
+    fn forget_one(&mut self, answer: &ServerKeys, is_newest: bool) -> bool {
         let rest = self.keys.iter();
-        let rest = rest.filter(|(id, _)| !answer.verify_keys.contains_key(*id));
+        let rest = rest.filter(|(id, key)| {
+            let may_go = is_newest || matches!(key.until, Until::Expired(_));
+            may_go && !answer.verify_keys.contains_key(*id)
+        });
         let over = rest.min_by_key(|(_, key)| match key.until {
             Until::Expired(at) => (false, at),
             Until::Valid(until) => (true, until),
@@ -180,14 +183,16 @@ impl KnownKeys {
             .old_verify_keys
             .iter()
             .map(|(id, (key, at))| (id, *key, Until::Expired(*at)));
-        let is_older = self.ends().is_some_and(|newest| until < newest);
+        // What says otherwise than the server has said doesn't say either what is out of use since.
+        let is_older = self.gainsays(answer) || self.ends().is_some_and(|newest| until < newest);
         // Keys in use come last: they win over an old one with the same id.
         for (id, public, until) in old.chain(current) {
             if !crate::xmatrix::is_key_id(id) {
                 continue;
             }
             let is_full = joined.keys.len() >= MAX_KEYS && !joined.keys.contains_key(id);
-            if is_full && !(matches!(until, Until::Valid(_)) && joined.forget_one(answer)) {
+            let is_valid = matches!(until, Until::Valid(_));
+            if is_full && !(is_valid && joined.forget_one(answer, is_newest)) {
                 continue;
             }
             let told = Key { public, until };

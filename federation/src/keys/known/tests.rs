@@ -118,6 +118,10 @@ fn what_a_notary_passes_on_takes_nothing_back() {
     let older = answer(DAY / 2, &[("ed25519:a", 1)], &[("ed25519:b", 2, 7)]);
     let after = known.joined_with(&older, false, 40);
     assert_eq!(after.lookup("ed25519:b", DAY), KeyLookup::Found([2; 32]));
+    // Nor does one that says otherwise than the server put anything out of use.
+    let stolen = answer(9 * DAY, &[("ed25519:a", 1)], &[("ed25519:b", 2, 0)]);
+    let after = known.joined_with(&stolen, false, 40);
+    assert_eq!(after.lookup("ed25519:b", DAY), KeyLookup::Found([2; 32]));
     // The server itself may take a key back into use.
     let after = known.joined_with(&late, true, 20);
     assert_eq!(after.lookup("ed25519:a", 6), KeyLookup::Found([1; 32]));
@@ -189,4 +193,22 @@ fn a_key_in_use_takes_the_place_of_one_that_is_over() {
         assert_eq!(known.lookup("ed25519:0", 0), KeyLookup::Unknown);
         assert_eq!(known.lookup("ed25519:1", 0), KeyLookup::Found([1; 32]));
     }
+}
+
+#[test]
+fn what_a_notary_passes_on_crowds_out_no_key_in_use() {
+    let known = KnownKeys::default().joined_with(
+        &answer(DAY, &[("ed25519:b", 2)], &[("ed25519:a", 1, 5)]),
+        true,
+        10,
+    );
+    let ids: Vec<String> = (0..MAX_KEYS).map(|n| format!("ed25519:x{n}")).collect();
+    let many: Vec<(&str, u8)> = ids.iter().map(|id| (id.as_str(), 9)).collect();
+    let many = answer(9 * DAY, &many, &[]);
+    let after = known.joined_with(&many, false, 20);
+    assert_eq!(after.lookup("ed25519:b", DAY), KeyLookup::Found([2; 32]));
+    assert_eq!(after.lookup("ed25519:a", 5), KeyLookup::Unknown);
+    assert_eq!(after.keys.len(), MAX_KEYS);
+    let after = known.joined_with(&many, true, 20);
+    assert_eq!(after.lookup("ed25519:b", DAY), KeyLookup::Unknown);
 }
