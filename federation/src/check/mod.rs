@@ -78,8 +78,13 @@ impl Check<'_> {
         };
         let probe = Probe::new(config)?;
         if let Some((route, addresses)) = self.find(&probe, &mut report).await {
-            for address in addresses {
-                self.look_at(&probe, &route, address, &mut report).await;
+            let mut ways = 0;
+            for address in &addresses {
+                let has_way = self.look_at(&probe, &route, *address, &mut report).await;
+                ways += usize::from(has_way);
+            }
+            if ways == 0 && !addresses.is_empty() {
+                report.add(place::no_way());
             }
         }
         Ok(report.findings)
@@ -138,19 +143,31 @@ impl Check<'_> {
         Some((route, addresses))
     }
 
-    /// What is at one address.
+    /// What is at one address. `false`: this machine has no way there.
     async fn look_at(
         &self,
         probe: &Probe,
         route: &Route,
         address: SocketAddr,
         report: &mut Report<'_>,
-    ) {
+    ) -> bool {
         let connected = probe.connect(address).await;
         report.add(place::connection(address, &connected));
-        if connected.is_err() {
-            return;
+        if let Err(unconnected) = connected {
+            return !unconnected.has_no_way;
         }
+        Box::pin(self.ask_at(probe, route, address, report)).await;
+        true
+    }
+
+    /// What the server says at an address to which connections can be opened.
+    async fn ask_at(
+        &self,
+        probe: &Probe,
+        route: &Route,
+        address: SocketAddr,
+        report: &mut Report<'_>,
+    ) {
         let asking = match probe.asking(route, address) {
             Ok(asking) => asking,
             Err(why) => {

@@ -10,7 +10,10 @@ use rustls::{CertificateError, Error as TlsError};
 use serde_json::Value;
 
 use super::{certificate, finding::Finding};
-use crate::outbound::{date::http_date, probe::Shown};
+use crate::outbound::{
+    date::http_date,
+    probe::{Shown, Unconnected},
+};
 
 /// A certificate that ends sooner than this is noted, in seconds.
 const SOON: i64 = 14 * 86_400;
@@ -20,16 +23,30 @@ const APART: i64 = 60;
 const MAX_TEXT: usize = 100;
 
 /// Whether a connection was opened.
-pub(super) fn connection(address: SocketAddr, outcome: &Result<(), String>) -> Finding {
+pub(super) fn connection(address: SocketAddr, outcome: &Result<(), Unconnected>) -> Finding {
     const STEP: &str = "tcp";
     match outcome {
         Ok(()) => Finding::ok(STEP, format!("{address} accepts connections")),
-        Err(why) => Finding::bad(
+        Err(Unconnected { why, has_no_way }) if *has_no_way => Finding::note(
+            STEP,
+            format!("this machine has no way to {address}, so that isn't looked at: {why}"),
+            "nothing, if the server is reached at another address; to look at this one, check it from a machine that has a way",
+        ),
+        Err(Unconnected { why, .. }) => Finding::bad(
             STEP,
             format!("{address} can't be connected to: {why}"),
             "see that a server or a reverse proxy listens there, and that firewalls on the way let this port through",
         ),
     }
+}
+
+/// No address is one to which this machine has a way.
+pub(super) fn no_way() -> Finding {
+    Finding::bad(
+        "tcp",
+        "this machine has no way to any of its addresses",
+        "give this machine an address of that kind (IPv4 or IPv6), or let the name have one of the other kind",
+    )
 }
 
 /// What a certificate for this name is worth; `now` in seconds since 1970. `answered`: whether there was an answer over the

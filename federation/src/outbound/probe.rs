@@ -2,6 +2,7 @@
 //! when the server is asked something.
 
 use std::{
+    io::{self, ErrorKind},
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -62,6 +63,27 @@ pub(crate) enum Asked {
     },
 }
 
+/// Why no connection was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unconnected {
+    pub(crate) why: Reason,
+    /// It is this machine that has no way to addresses of that kind.
+    pub(crate) has_no_way: bool,
+}
+
+impl Unconnected {
+    fn of(error: &io::Error) -> Self {
+        let kind = error.kind();
+        Self {
+            why: error.to_string(),
+            has_no_way: matches!(
+                kind,
+                ErrorKind::NetworkUnreachable | ErrorKind::AddrNotAvailable
+            ),
+        }
+    }
+}
+
 /// The certificate that a server has shown, and what is wrong with it.
 #[derive(Debug, Clone)]
 pub(crate) struct Shown {
@@ -109,13 +131,17 @@ impl Probe {
     }
 
     /// Opens a connection, if the egress rules let us, and closes it.
-    pub(crate) async fn connect(&self, address: SocketAddr) -> Result<(), Reason> {
+    pub(crate) async fn connect(&self, address: SocketAddr) -> Result<(), Unconnected> {
+        let failed = |why| Unconnected {
+            why,
+            has_no_way: false,
+        };
         if !self.dialer.config().may_connect_to(address.ip()) {
-            return Err(denied(address.ip()));
+            return Err(failed(denied(address.ip())));
         }
         match timeout(CONNECT, TcpStream::connect(address)).await {
-            Ok(connected) => connected.map(drop).map_err(|error| error.to_string()),
-            Err(_) => Err("nobody answered in time".to_owned()),
+            Ok(connected) => connected.map(drop).map_err(|error| Unconnected::of(&error)),
+            Err(_) => Err(failed("nobody answered in time".to_owned())),
         }
     }
 

@@ -29,6 +29,22 @@ fn answer(status: u16, body: &str) -> Answer {
 }
 
 #[test]
+fn where_this_machine_has_no_way_nothing_is_wrong_with_the_server() {
+    let unconnected = |has_no_way| Unconnected {
+        why: "no route".to_owned(),
+        has_no_way,
+    };
+    for (outcome, level) in [
+        (Ok(()), Level::Ok),
+        (Err(unconnected(true)), Level::Note),
+        (Err(unconnected(false)), Level::Bad),
+    ] {
+        assert_eq!(connection(address(), &outcome).level, level, "{outcome:?}");
+    }
+    assert_eq!(no_way().level, Level::Bad);
+}
+
+#[test]
 fn what_is_wrong_with_a_certificate_is_told_with_its_remedy() {
     for (fault, what, remedy) in [
         (CertificateError::Expired, "has ended", "renew it"),
