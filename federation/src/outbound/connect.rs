@@ -222,7 +222,11 @@ impl Connections {
         }
         if !way.knows_places_of(route) {
             let places = self.dialer.places(&route.targets).await;
-            way.look_up(route, places.map_err(OutboundError::Transport)?);
+            let places = places.map_err(|reason| {
+                way.lost(&[], &reason);
+                OutboundError::Transport(reason)
+            })?;
+            way.look_up(route, places);
         }
         let open = way.to_try(tried);
         let at = match (way.of_use(&open), open.as_slice()) {
