@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use rhizome_federation::{FederationConfig, testing::Network};
+use rhizome_protocol::Membership;
 use rhizome_rooms::state;
 use rhizome_storage::{Clock, Options, Placement, Status, Store, testing::TestDatabase};
 use ruma::{EventId, OwnedEventId, RoomId, RoomVersionId};
@@ -218,6 +219,61 @@ async fn seldom(databases: &[TestDatabase]) {
     })
     .await;
     assert_eq!(mean.count("/get_missing_events/"), 2);
+    mean.repents();
+    for server in servers {
+        server.end().await;
+    }
+}
+
+/// A member names what another has said and we don't have. That one knows nothing of the member's event, and of what it has said
+/// itself it is asked as ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_know_an_event_may_have_what_is_before_it() {
+    const HOUR: Duration = Duration::from_hours(1);
+    let network = Network::default();
+    let config = FederationConfig {
+        retry_min: HOUR,
+        retry_max: HOUR,
+        ..Server::config()
+    };
+    let databases = [(); 3].map(|()| TestDatabase::sqlite());
+    let mut servers = Vec::new();
+    for (index, database) in databases.iter().enumerate() {
+        let store = database.open().await;
+        servers.push(Server::with(&network, store, index, config.clone()));
+    }
+    let [a, b, c] = &mut servers[..] else {
+        panic!("three servers")
+    };
+    let (alice, bob, carol) = (a.user("alice"), b.user("bob"), c.user("carol"));
+    let room = a.create(&alice, &RoomVersionId::V11).await;
+    c.join(&carol, &room, a).await.unwrap();
+    a.run();
+    b.join(&bob, &room, a).await.unwrap();
+    eventually("c knows of bob", async || {
+        c.membership(&room, &bob).await == Some(Membership::Join)
+    })
+    .await;
+    let first = c.say(&carol, &room, "first").await;
+    let second = c.say(&carol, &room, "second").await;
+    b.run();
+
+    let mean = Mean::in_front_of(&network, a);
+    mean.says("/get_missing_events/", json!({ "events": [] }));
+    let named = forge_message(a, &alice, &room, &[&first], "named").await;
+    a.transaction(b, "named", &[json_of(&named)], &[]).await;
+    eventually("it is tried", async || tried(b, &room, 1).await == 1).await;
+    let requests = network.requests();
+    let mut of_c = requests.iter().filter(|(to, _)| *to == c.name);
+    assert!(of_c.any(|(_, target)| target.contains("/get_missing_events/")));
+
+    let second = c.event(&second).await.unwrap();
+    c.transaction(b, "second", &[json_of(&second.pdu)], &[])
+        .await;
+    eventually("what c says arrives", async || {
+        b.heard(&room).await.contains(&"second".to_owned())
+    })
+    .await;
     mean.repents();
     for server in servers {
         server.end().await;

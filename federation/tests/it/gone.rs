@@ -1,9 +1,12 @@
 //! Rooms whose older events are of servers that are gone, and joins that only the other side has finished.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use axum::body::{Body, Bytes};
 use axum::response::Response;
+use futures_util::stream;
 use http::StatusCode;
 use rhizome_federation::testing::Network;
 use rhizome_protocol::{Membership, server_keys, sign};
@@ -216,6 +219,31 @@ async fn a_lost_answer_is_asked_for_again() {
         loses(&world.network, a, 3);
         b.join(&bob, &room, a).await.unwrap_err();
         left(a, b, &bob, &room).await;
+    })
+    .await;
+}
+
+/// The same where half of the answer has come.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_is_asked_for_again() {
+    still(2, async |world| {
+        let (a, b) = world.two();
+        let (alice, bob) = (a.user("alice"), b.user("bob"));
+        let room = a.create(&alice, &VERSIONS[2]).await;
+        let mean = Mean::in_front_of(&world.network, a);
+        let was_broken = AtomicBool::new(false);
+        mean.garbles("/send_join/", move |answer| {
+            if was_broken.swap(true, Relaxed) {
+                return answer;
+            }
+            let half = Bytes::from_static(b"{\"state\":[");
+            let parts = [Ok(half), Err(io::Error::other("the connection is gone"))];
+            Response::new(Body::from_stream(stream::iter(parts)))
+        });
+        b.join(&bob, &room, a).await.unwrap();
+        assert_eq!(mean.count("/send_join/"), 2);
+        same_state(a, b, &room).await;
+        mean.repents();
     })
     .await;
 }

@@ -1,6 +1,9 @@
 //! Servers that aren't in a room, or have little to do with what they tell of: what they can make us keep, and whom they can
 //! make us ask.
 
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
 use http::{Method, StatusCode};
 use rhizome_protocol::{Object, Pdu, canonical::parse_object, sign, sticky};
 use rhizome_rooms::membership::Action;
@@ -9,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     inbound::{errcode, forbidden, forge, forge_message, newest},
-    mean::Mean,
+    mean::{Mean, json_answer},
     mean_flood::{GATHERING, nowhere},
     mean_invites,
     support::key,
@@ -193,6 +196,52 @@ async fn bystanders_are_not_asked_for_their_keys() {
         let refused = c.request(b, Method::PUT, &path, Some(body)).await;
         assert_eq!(errcode(refused), (400, "M_INVALID_PARAM".to_owned()));
         assert_eq!(asked_of_bystanders(&world), 0);
+    })
+    .await;
+}
+
+/// Alice was put out of the room. What her server gives as history before her events names ever so many servers that must have
+/// signed it: few of them are asked for their keys.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_history_of_a_stranger_troubles_few_bystanders() {
+    each(2, async |world| {
+        let (a, b) = world.two();
+        let (alice, bob) = (a.user("alice"), b.user("bob"));
+        let room = b.create(&bob, &RoomVersionId::V11).await;
+        a.join(&alice, &room, b).await.unwrap();
+        let mut loose = Vec::new();
+        for n in 0..20 {
+            let event = forge_message(a, &alice, &room, &[&nowhere(n)], "loose").await;
+            loose.push(json_of(&event));
+        }
+        b.change(&bob, &room, &alice, Action::Kick).await.unwrap();
+
+        let mean = Mean::before(&world, 0);
+        let (given, of) = (AtomicUsize::new(0), room.clone());
+        mean.lies("/get_missing_events/", move |_| {
+            let first = given.fetch_add(50, Relaxed);
+            let content = json!({ "membership": "join" });
+            let events = (first..first + 50).map(|n| {
+                let sender = UserId::parse(format!("@x:{}", bystander(n))).unwrap();
+                junk(&of, &sender, &sender, &content, &bystander(n))
+            });
+            Some(json_answer(
+                &json!({ "events": events.collect::<Vec<_>>() }),
+            ))
+        });
+        a.transaction(b, "loose", &loose, &[]).await;
+        eventually("all were tried", async || {
+            let waiting = b.store().inbox_waiting(&room, 0, 50, 50).await.unwrap();
+            mean.count("/get_missing_events/") >= 20
+                && waiting.iter().all(|event| event.attempts > 0)
+        })
+        .await;
+        // Each answer names fifty more.
+        let requests = world.network.requests();
+        let names = requests.iter().map(|(to, _)| to.as_str());
+        let asked: HashSet<&str> = names.filter(|to| to.contains("bystander")).collect();
+        assert!(!asked.is_empty() && asked.len() < 900, "{}", asked.len());
+        mean.repents();
     })
     .await;
 }

@@ -5,8 +5,11 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use rhizome_storage::Cache;
 use ruma::{OwnedEventId, OwnedServerName, ServerName};
+
+use crate::outbound::OutboundError;
 
 /// The longest that something isn't asked for again.
 const LONGEST: Duration = Duration::from_hours(1);
@@ -20,8 +23,10 @@ const MAX_REMEMBERED: usize = 10_000;
 pub(super) enum What {
     /// An event by its id.
     Event(OwnedEventId),
-    /// An event as part of the history, before others of it.
+    /// An event as part of the history, before others of it that the server has.
     Prev(OwnedEventId),
+    /// What is before an event that the server may not have either.
+    Before(OwnedEventId),
     /// What an event rests on.
     Auth(OwnedEventId),
     /// The state before an event, as ids.
@@ -92,6 +97,17 @@ impl Lacking {
     }
 }
 
+/// Whether a server has said that it hasn't got something, or what it gives can't be it. Who is busy may have it.
+pub(super) fn is_lack(error: &OutboundError) -> bool {
+    const NO: [StatusCode; 3] = [
+        StatusCode::BAD_REQUEST,
+        StatusCode::FORBIDDEN,
+        StatusCode::NOT_FOUND,
+    ];
+    let refused = error.status().is_some_and(|status| NO.contains(&status));
+    refused || matches!(error, OutboundError::Answer(_))
+}
+
 #[cfg(test)]
 mod tests {
     use ruma::{event_id, server_name};
@@ -133,6 +149,19 @@ mod tests {
         now += 3 * LONGEST;
         lacking.note(far, &what, now, waits());
         assert!(!lacking.is_known(far, &what, now + 4 * SECOND));
+    }
+
+    #[test]
+    fn who_has_no_time_or_breaks_off_lacks_nothing() {
+        let transport = OutboundError::Transport("broken off".to_owned());
+        for error in [OutboundError::Timeout, transport] {
+            assert!(!is_lack(&error), "{error}");
+        }
+        let busy = crate::MatrixError::limit_exceeded(1_000);
+        assert!(!is_lack(&OutboundError::Remote(busy)));
+        let forbidden = crate::MatrixError::forbidden("You aren't in the room");
+        assert!(is_lack(&OutboundError::Remote(forbidden)));
+        assert!(is_lack(&OutboundError::Answer("no JSON".to_owned())));
     }
 
     #[test]

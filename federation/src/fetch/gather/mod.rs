@@ -29,6 +29,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use rhizome_protocol::{Pdu, topological::by_prev_events};
 use rhizome_rooms::{
     Error,
@@ -268,6 +269,7 @@ async fn ask_for_missing(
     let mut came: HashMap<OwnedEventId, Arc<Pdu>> = HashMap::new();
     let mut latest = vec![pdu.event_id().to_owned()];
     let mut what: Vec<What> = unknown.iter().cloned().map(What::Prev).collect();
+    let sought = Sought::Before(pdu.event_id());
     while !latest.is_empty() && came.len() < MAX_MISSING {
         let mut request = get_missing_events::v1::Request::new(
             head.room_id.clone(),
@@ -276,13 +278,16 @@ async fn ask_for_missing(
         );
         request.limit = UInt::from(MISSING_LIMIT);
         let shape = &answer::MISSING_EVENTS;
-        let asked = ask(fed, search, Sought::History, &request, &what, shape);
+        let asked = ask(fed, search, sought, &request, &what, shape);
         let Some((server, mut answer)) = asked.await else {
             break;
         };
         let mut texts = answer.take(0);
         let is_full = texts.len() >= FULL_ANSWER;
         texts.truncate(MISSING_LIMIT as usize);
+        if !search.is_of_member() && *server == *search.cause() {
+            texts = Box::pin(of_a_stranger(fed, head, &server, texts)).await?;
+        }
         let mut events = verify::texts(fed, head.rules, &head.room_id, texts).await;
         events.retain(|event| {
             event.event_id() != pdu.event_id() && !came.contains_key(event.event_id())
@@ -293,14 +298,40 @@ async fn ask_for_missing(
                 .map(|event| (event.event_id().to_owned(), Arc::clone(event))),
         );
         // Of the first answer only: the questions after it are about others.
+        let asked_for = what.len();
         what.retain(|what| !matches!(what, What::Prev(prev) if came.contains_key(prev)));
-        note_lack(fed, &server, &std::mem::take(&mut what));
+        let has_more = is_full && what.len() < asked_for;
+        let lack = std::mem::take(&mut what);
+        // Who gives some of them, and many events, may have had no place for the others.
+        if !has_more {
+            note_lack(fed, &server, &search.lack_of(&server, sought, &lack));
+        }
         if is_full {
             events.retain(|event| event.depth() > floor);
             latest = resting_on_unknown(fed, &came, &events).await?;
         }
     }
     Ok(came.into_values().collect())
+}
+
+/// Of what a server gives that isn't in the room: events that only members and itself must have signed, and others as long as
+/// it hasn't made us look for the keys of too many. They may have nothing to do with it.
+async fn of_a_stranger(
+    fed: &Federation,
+    head: &RoomHead,
+    server: &ServerName,
+    texts: Vec<Bytes>,
+) -> Result<Vec<Bytes>, Error> {
+    let members = fed.store().joined_servers(head.room).await?;
+    let stranger = server.to_owned();
+    let is_known = move |server: &ServerName| {
+        *server == *stranger || members.iter().any(|member| *member == *server)
+    };
+    let (mut known, others) = verify::by_signers(head.rules, texts, is_known).await;
+    if fed.budgets().newcomers(server, others.len()).is_ok() {
+        known.extend(others);
+    }
+    Ok(known)
 }
 
 /// Those of `events` with a prev that neither came nor is part of the room's history.

@@ -8,6 +8,7 @@
 //! and what events rest on, only members tell us. What others give would be kept without a place, however much it is.
 
 use std::{
+    borrow::Cow,
     collections::HashSet,
     sync::{
         Arc,
@@ -17,7 +18,6 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream};
-use http::StatusCode;
 use rhizome_protocol::Pdu;
 use rhizome_rooms::Error;
 use rhizome_storage::RoomHead;
@@ -27,7 +27,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     Haste,
-    lacking::{Waits, What},
+    lacking::{Waits, What, is_lack},
 };
 use crate::{
     Federation,
@@ -58,9 +58,9 @@ const SPENT: Duration = Duration::from_secs(30);
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sought {
-    /// Events that get a place in the history.
-    History,
+pub(super) enum Sought<'a> {
+    /// Events before this one, that get a place in the history.
+    Before(&'a EventId),
     /// Events without one: a state, or what others rest on.
     Aside,
 }
@@ -71,6 +71,8 @@ pub(in crate::fetch) struct Search {
     cause: OwnedServerName,
     /// Whether that is in the room.
     is_of_member: bool,
+    /// The server of the event's sender.
+    sender: OwnedServerName,
     of_cause: AtomicUsize,
     of_others: AtomicUsize,
     asked: AtomicUsize,
@@ -105,6 +107,7 @@ impl Search {
         Ok(Self {
             cause: origin.to_owned(),
             is_of_member: in_room.iter().any(|server| server == origin),
+            sender: sender.to_owned(),
             of_cause: MAX_REQUESTS.into(),
             of_others: MAX_TO_OTHERS.into(),
             asked: 0.into(),
@@ -125,12 +128,29 @@ impl Search {
     }
 
     /// Whom to ask for this, in order.
-    fn whom(&self, sought: Sought) -> Vec<&OwnedServerName> {
-        let with_cause = self.is_of_member || sought == Sought::History;
+    fn whom(&self, sought: Sought<'_>) -> Vec<&OwnedServerName> {
+        let with_cause = self.is_of_member || matches!(sought, Sought::Before(_));
         let servers = self.servers.iter();
         servers
             .filter(|server| with_cause || **server != self.cause)
             .collect()
+    }
+
+    /// What a server lacks that gives nothing of this. Who mayn't even have the event says nothing about what is before it, which
+    /// it may have: somebody else could make us believe that it hasn't, by an event that only they have.
+    pub(super) fn lack_of<'a>(
+        &self,
+        server: &ServerName,
+        sought: Sought<'_>,
+        what: &'a [What],
+    ) -> Cow<'a, [What]> {
+        let has_event = *server == *self.cause || *server == *self.sender;
+        match sought {
+            Sought::Before(id) if !has_event && !what.is_empty() => {
+                Cow::Owned(vec![What::Before(id.to_owned())])
+            }
+            _ => Cow::Borrowed(what),
+        }
     }
 
     /// Takes one request to this server from the budgets.
@@ -233,17 +253,6 @@ impl Search {
             .filter_map(|server| fed.fetching().servers.rest_of(server, now));
         Some(rests.min().unwrap_or(SPENT))
     }
-}
-
-/// Whether a server has said that it hasn't got something, or what it gives can't be it. Who is busy may have it.
-fn is_lack(error: &OutboundError) -> bool {
-    const NO: [StatusCode; 3] = [
-        StatusCode::BAD_REQUEST,
-        StatusCode::FORBIDDEN,
-        StatusCode::NOT_FOUND,
-    ];
-    let refused = error.status().is_some_and(|status| NO.contains(&status));
-    refused || matches!(error, OutboundError::Answer(_))
 }
 
 /// Remembers that a server lacks these.
@@ -358,7 +367,7 @@ async fn single_event(
 pub(super) async fn ask<R>(
     fed: &Federation,
     search: &mut Search,
-    sought: Sought,
+    sought: Sought<'_>,
     request: &R,
     what: &[What],
     shape: &'static Shape,
@@ -368,13 +377,14 @@ where
     for<'a> R::PathBuilder: ruma::api::path_builder::PathBuilder<Input<'a> = ()>,
 {
     for server in search.whom(sought) {
-        if search.is_vain(fed, server, what) {
+        let lack = search.lack_of(server, sought, what);
+        if search.is_vain(fed, server, &lack) {
             continue;
         }
         let sent = fed.outbound().pieces(server, request.clone(), shape);
         match search.hear(fed, server, sent).await {
             Heard::Answer(answer) if !answer.is_empty() => return Some((server.clone(), answer)),
-            Heard::Answer(_) | Heard::Lacks => note_lack(fed, server, what),
+            Heard::Answer(_) | Heard::Lacks => note_lack(fed, server, &lack),
             Heard::Nothing => {}
         }
     }

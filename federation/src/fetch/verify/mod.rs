@@ -8,6 +8,7 @@ mod many;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use rhizome_protocol::{
     Incoming, Object, Pdu, Rejection, RoomRules,
@@ -129,6 +130,23 @@ async fn check_all(
         }
     }
     checked
+}
+
+/// These texts of events: those that only servers which `is_known` must have signed, and the others.
+pub(crate) async fn by_signers(
+    rules: &'static RoomRules,
+    texts: Vec<Bytes>,
+    is_known: impl Fn(&ServerName) -> bool + Send + 'static,
+) -> (Vec<Bytes>, Vec<Bytes>) {
+    let is_by_known = move |text: &Bytes| {
+        parse_bytes(text).is_ok_and(|event| {
+            let servers = receive::servers_to_sign(rules, &event);
+            servers.iter().all(|server| is_known(server))
+        })
+    };
+    let part = move || -> (Vec<Bytes>, Vec<Bytes>) { texts.into_iter().partition(is_by_known) };
+    let parted = tokio::task::spawn_blocking(part).await;
+    parted.unwrap_or_default()
 }
 
 /// Boxed: the compiler can't see through the key ring's streams that the whole is `Send`.

@@ -35,7 +35,7 @@ use serde_json::{Value, json, value::RawValue};
 use self::{
     aside::{Taken, may_wait, put_aside},
     body::Body,
-    offered::{Offered, Told, checked, refuse_all, room_of, without_quarantined},
+    offered::{Offered, Told, checked, heard, refuse_all, room_of, without_quarantined},
     withdrawn::withdrawn_invite,
 };
 use super::{edus, notes::Notes};
@@ -231,23 +231,8 @@ async fn decide_all(
     let is_door = is_member(origin);
     let may_wait = may_wait(is_door);
     // Members tell of themselves and of who comes in through them; others of themselves, if they have just come in.
-    // The keys of whoever else aren't even looked for, whatever an event names them for.
-    let is_known = |offered: &Offered| {
-        let servers = offered.servers_to_sign(head.rules);
-        offered.sender_server().is_some()
-            && (servers.iter()).all(|server| server == origin || is_member(server))
-    };
-    let newcomers = offered.iter().filter(|offered| !is_known(offered)).count();
-    let are_all_heard =
-        newcomers == 0 || (is_door && fed.budgets().newcomers(origin, newcomers).is_ok());
-    let (offered, mut told) = if are_all_heard {
-        (offered, Vec::new())
-    } else {
-        let (heard, others): (Vec<_>, Vec<_>) = offered.into_iter().partition(is_known);
-        let reason = "A server that must have signed the event is not in the room";
-        let refused = refuse_all(sent.notes, Some(head.rules), &others, reason);
-        (heard, refused)
-    };
+    let is_known = |server: &ServerName| server == origin || is_member(server);
+    let (offered, mut told) = heard(sent, head.rules, offered, is_door, is_known);
     let (passed, dropped) = checked(sent, head.rules, offered).await;
     told.extend(dropped);
     let looked = policy::look_at(fed, origin, head, passed).await?;
@@ -352,7 +337,12 @@ async fn put_aside_all(
     rules: &'static RoomRules,
     offered: Vec<Offered>,
 ) -> Result<Vec<Told>, MatrixError> {
-    let (passed, mut told) = checked(sent, rules, offered).await;
+    // Who is in the room isn't known yet.
+    let us = sent.fed.server_name();
+    let is_known = |server: &ServerName| server == sent.origin || server == us;
+    let (offered, mut told) = heard(sent, rules, offered, true, is_known);
+    let (passed, dropped) = checked(sent, rules, offered).await;
+    told.extend(dropped);
     for pdu in passed {
         let outcome = wait_aside(sent, &pdu, INBOX_WHILE_JOINING).await?;
         told.push((pdu.event_id().to_owned(), outcome));

@@ -84,6 +84,30 @@ pub(super) fn without_quarantined(
     (others, refuse_all(sent.notes, rules, &own, reason))
 }
 
+/// Leaves out what needs the keys of servers that aren't known here, unless its server may tell of others (`is_door`) and hasn't
+/// told of too many: those keys aren't even looked for, whatever an event names them for.
+pub(super) fn heard(
+    sent: &Sent<'_>,
+    rules: &'static RoomRules,
+    offered: Vec<Offered>,
+    is_door: bool,
+    is_known: impl Fn(&ServerName) -> bool,
+) -> (Vec<Offered>, Vec<Told>) {
+    let is_known = |offered: &Offered| {
+        let servers = offered.servers_to_sign(rules);
+        offered.sender_server().is_some() && servers.iter().all(|server| is_known(server))
+    };
+    let newcomers = offered.iter().filter(|offered| !is_known(offered)).count();
+    let budgets = sent.fed.budgets();
+    if newcomers == 0 || (is_door && budgets.newcomers(sent.origin, newcomers).is_ok()) {
+        return (offered, Vec::new());
+    }
+    let (heard, others): (Vec<_>, Vec<_>) = offered.into_iter().partition(is_known);
+    let reason = "A server that must have signed the event is not in the room";
+    let refused = refuse_all(sent.notes, Some(rules), &others, reason);
+    (heard, refused)
+}
+
 /// Checks events: those that pass, and what is told of the others.
 pub(super) async fn checked(
     sent: &Sent<'_>,

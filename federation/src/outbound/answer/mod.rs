@@ -214,7 +214,7 @@ pub(crate) async fn read(
         let Some(part) = next.map_err(|_| OutboundError::Timeout)? else {
             break;
         };
-        let part = part.map_err(|error| OutboundError::Answer(cause(&error)))?;
+        let part = part.map_err(|error| OutboundError::Transport(cause(&error)))?;
         size += part.len();
         if size > shape.body {
             return Err(too_large());
