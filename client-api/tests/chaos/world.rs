@@ -26,7 +26,7 @@ const SKEW_MS: usize = 20 * 60_000;
 /// While somebody waits for an answer, time goes by: so much of the story's for so much of ours, …
 const FLOWS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(10));
 /// … and after so many of these nobody waits any more.
-const PATIENCE: usize = 500;
+const PATIENCE: usize = 2_000;
 
 /// All that there is.
 pub struct World {

@@ -109,7 +109,11 @@ impl Work<'_> {
                 self.nothing(&batch, was_behind)
             } else {
                 match self.send(&batch).await {
-                    Ok(refused) => self.arrived(&batch, &refused).await?,
+                    Ok(Some(refused)) => self.arrived(&batch, &refused).await?,
+                    Ok(None) => {
+                        self.put_off(&batch);
+                        false
+                    }
                     Err(error) => self.refused(&batch, &error).await?,
                 }
             };
@@ -166,6 +170,15 @@ impl Work<'_> {
             fed.sender().look_again_for_events(to);
         }
         Ok(goes_on)
+    }
+
+    /// The answer takes its time and isn't waited for: all of it goes again when it is its turn. It may have arrived, and then
+    /// is known there.
+    fn put_off(&self, batch: &Batch) {
+        let (fed, to) = (self.fed, self.to);
+        tracing::debug!(%to, "a destination is slow, and too many are: it is put off");
+        presence::again(fed, to, batch);
+        fed.sender().look_again(to, Beside::default());
     }
 
     /// After a failure. Whether to go on: the destination is up, and doesn't want what is in the transaction.
@@ -234,8 +247,8 @@ impl Work<'_> {
         settle(self.fed, self.to, (self.stand, written), limit);
     }
 
-    /// One transaction. Gives the ids of the events that weren't accepted.
-    async fn send(&self, batch: &Batch) -> Result<Vec<String>, OutboundError> {
+    /// One transaction. Gives the ids of the events that weren't accepted; `None`: it is put off.
+    async fn send(&self, batch: &Batch) -> Result<Option<Vec<String>>, OutboundError> {
         let (fed, to) = (self.fed, self.to);
         let id = batch.id(&format!("{}.{}", self.id, self.sent));
         let body = batch.body(fed.server_name(), fed.store().clock().now_ms());
@@ -246,13 +259,16 @@ impl Work<'_> {
             () = fed.store().clock().sleep(SLOW) => None,
         };
         let Some(outcome) = quick else {
-            fed.sender().is_slow(to);
-            return sending.await;
+            return if fed.sender().is_slow(to) {
+                sending.await.map(Some)
+            } else {
+                Ok(None)
+            };
         };
         if outcome.is_ok() {
             fed.sender().was_quick(to);
         }
-        outcome
+        outcome.map(Some)
     }
 }
 

@@ -11,7 +11,7 @@
 //!
 //! A server that was away while much was said gets of each room what leads to the rest, and asks for that; until it has answered once,
 //! little is done for it. Those that failed last have few workers, and so have those that are slow or have never answered, so
-//! that they hold up nobody else.
+//! that they hold up nobody else: who becomes slow where there is no room to wait is put off.
 //!
 //! Ephemeral data has no place in the log: typing is one slot per room and user where the latest
 //! wins, presence a set of users who are looked at when a transaction is made, anything else a short queue.

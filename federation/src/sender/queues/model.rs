@@ -126,6 +126,18 @@ impl World {
         }
     }
 
+    fn hangs(&mut self, name: &OwnedServerName) {
+        let Some(hangs) = self.running.get_mut(name) else {
+            return;
+        };
+        *hangs = true;
+        if !self.sender.is_slow(name) {
+            self.sender.look_again(name, Beside::default());
+            let stand = self.stored[name];
+            self.end(name, stand);
+        }
+    }
+
     fn fails(&mut self, name: &OwnedServerName) {
         if self.running.contains_key(name) {
             let stand = DestinationState {
@@ -148,10 +160,7 @@ impl World {
             Step::Due => self.due(),
             Step::Hangs(who) => {
                 let name = name(who);
-                if let Some(hangs) = self.running.get_mut(&name) {
-                    *hangs = true;
-                    self.sender.is_slow(&name);
-                }
+                self.hangs(&name);
             }
             Step::Answers(who, all) => {
                 let name = name(who);

@@ -224,7 +224,7 @@ fn who_is_in_doubt_has_workers_of_their_own() {
         "one at a time"
     );
     // There is no room for one that has become slow: it goes on where it is, and somebody else's turn is next.
-    sender.is_slow(&names[0]);
+    assert!(sender.is_slow(&names[0]));
     assert_eq!(sender.state().busy.healthy, 2);
     assert!(!sender.goes_on(&names[0]));
     // One has answered: it goes on beside the quick ones.
@@ -232,11 +232,42 @@ fn who_is_in_doubt_has_workers_of_their_own() {
     assert!(sender.goes_on(&names[2]));
     let busy = sender.state().busy;
     assert_eq!((busy.healthy, busy.doubtful), (3, 0));
-    sender.is_slow(&names[1]);
+    assert!(sender.is_slow(&names[1]));
     let busy = sender.state().busy;
     assert_eq!((busy.healthy, busy.doubtful), (2, 1));
     sender.ended(&names[1]);
     assert_eq!(sender.due(0, most).0, [(names[3].clone(), Share::Doubtful)]);
+}
+
+/// Half of the workers for quick ones may wait for slow ones where there is no other room, and no more.
+#[test]
+fn who_becomes_slow_where_there_is_no_room_is_put_off() {
+    let sender = Sender::new(Clock::manual(0));
+    let names: Vec<OwnedServerName> = (0..5)
+        .map(|n| format!("s{n}.example").try_into().unwrap())
+        .collect();
+    sender.looked_at(Pos(1), names.iter().map(|name| (name, Beside::NOTHING)));
+    let most = Each {
+        healthy: 4,
+        doubtful: 1,
+        failed: 1,
+    };
+    assert_eq!(sender.due(0, most).0.len(), 4);
+    for name in &names[..4] {
+        note(&sender, name, DestinationState::default());
+        sender.was_reached(name);
+    }
+    let waits = names[..4].iter().map(|name| sender.is_slow(name));
+    assert_eq!(waits.collect::<Vec<_>>(), [true, false, false, false]);
+    sender.ended(&names[1]);
+    assert!(sender.is_slow(&names[2]), "half of them are free");
+    let (due, _) = sender.due(0, most);
+    assert_eq!(due, [(names[4].clone(), Share::Healthy)]);
+    // Its own turn comes when one of the slow ones is done.
+    sender.state().queues.get_mut(&names[0]).unwrap().log = false;
+    sender.ended(&names[0]);
+    let (due, _) = sender.due(0, most);
+    assert_eq!(due, [(names[1].clone(), Share::Doubtful)]);
 }
 
 /// What a message costs doesn't follow those that are down.

@@ -92,15 +92,18 @@ impl Sender {
         }
     }
 
-    /// It takes its time to answer. What waits for that makes room for others.
-    pub(in crate::sender) fn is_slow(&self, server: &ServerName) {
+    /// It takes its time to answer. What waits for that makes room for others. `false`: those for slow ones are all
+    /// busy, and more than half of the others as well: it is given up until it is its turn.
+    pub(in crate::sender) fn is_slow(&self, server: &ServerName) -> bool {
         let mut state = self.state();
         if let Some(queue) = state.queues.get_mut(server) {
             queue.pace = Pace::Slow;
         }
         let taken = state.take_place(server);
+        let is_tight = state.busy.healthy > state.most.healthy / 2;
         drop(state);
         self.made_room(taken);
+        taken != Taken::Nothing || !is_tight
     }
 
     /// The log still holds something, perhaps this too.

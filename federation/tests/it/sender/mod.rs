@@ -1,6 +1,7 @@
 //! The outbound sender, on both databases: order, catching up, back-off, nothing lost nor repeated.
 
 mod devices;
+mod holes;
 mod kinds;
 mod messages;
 mod outage;

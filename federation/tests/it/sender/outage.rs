@@ -281,13 +281,13 @@ async fn who_was_away_asks_for_what_was_between() {
 
 /// What answers once it is let.
 #[derive(Clone)]
-struct Hole {
-    gate: Arc<Semaphore>,
-    asked: Arc<AtomicUsize>,
+pub(super) struct Hole {
+    pub(super) gate: Arc<Semaphore>,
+    pub(super) asked: Arc<AtomicUsize>,
 }
 
 impl Hole {
-    fn attach(network: &Network, names: &[OwnedServerName]) -> Self {
+    pub(super) fn attach(network: &Network, names: &[OwnedServerName]) -> Self {
         let hole = Self {
             gate: Arc::new(Semaphore::new(0)),
             asked: Arc::default(),
@@ -368,7 +368,7 @@ async fn nor_do_two_hundred_that_were_never_reached() {
 }
 
 /// Sends a message to a device at each of these servers.
-async fn tell_all(a: &Us, names: &[OwnedServerName]) {
+pub(super) async fn tell_all(a: &Us, names: &[OwnedServerName]) {
     let messages = names.iter().map(|name| Outgoing {
         user: format!("@bob:{name}").try_into().unwrap(),
         device: "PHONE".to_owned(),

@@ -44,7 +44,7 @@ const OLD_OUT: &str = "DELETE FROM to_device_out WHERE queued_ms < $1 AND pos IN
     (SELECT pos FROM to_device_out ORDER BY pos LIMIT $2)";
 const VAIN_OUT: &str = "DELETE FROM to_device_out WHERE pos IN \
     (SELECT o.pos FROM destination_state s JOIN to_device_out o ON o.server = s.server \
-    WHERE s.sent_pos = 0 AND s.failures > 0 AND o.queued_ms < $1 AND NOT EXISTS (\
+    WHERE s.sent_pos = 0 AND s.come_pos = 0 AND s.failures > 0 AND o.queued_ms < $1 AND NOT EXISTS (\
     SELECT 1 FROM server_name n JOIN room_server r ON r.server = n.no AND r.joined > 0 \
     WHERE n.name = s.server) LIMIT $2)";
 /// Where a destination stands says nothing when it is in no room, never had to get an event, and nothing waits: all
