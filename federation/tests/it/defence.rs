@@ -198,6 +198,30 @@ async fn nobody_can_bring_another_server_into_quarantine() {
     stand.end().await;
 }
 
+/// A server that isn't in a room, as far as we know, may have been told that the room is of another version: what it says there
+/// looks wrong to us, in all innocence.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_server_is_not_in_the_room_nothing_is_its_fault() {
+    let stand = Stand::on(false, usual()).await;
+    let (a, b) = (&stand.servers[0], &stand.servers[1]);
+    let elsewhere = b.create(&stand.users[1], &RoomVersionId::V11).await;
+    for n in 0..2 {
+        let mut messages = stand.forged(0, 50, &format!("elsewhere {n}")).await;
+        for message in &mut messages {
+            message["room_id"] = json!(elsewhere);
+        }
+        let txn = format!("elsewhere-{n}");
+        let told = a.transaction(b, &txn, &messages, &[]).await;
+        let told = told.as_object().unwrap();
+        assert_eq!(told.len(), 50);
+        for one in told.values() {
+            assert!(one["error"].as_str().unwrap().contains("is wrong"), "{one}");
+        }
+    }
+    assert_eq!(stand.say(0, 0, "one").await, None);
+    stand.end().await;
+}
+
 /// Keys that can't be had are nobody's fault: they may have been changed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_not_known_is_no_fault() {

@@ -248,9 +248,9 @@ async fn decide_all(
         let refused = refuse_all(sent.notes, Some(head.rules), &others, reason);
         (heard, refused)
     };
-    let (passed, dropped) = checked(sent, head.rules, offered).await;
+    let (passed, dropped) = checked(sent, head.rules, offered, is_door).await;
     told.extend(dropped);
-    let looked = policy::look_at(fed, origin, head, passed).await?;
+    let looked = policy::look_at(fed, origin, head, passed, policy::TIME_OF_TRANSACTION).await?;
     // Nobody else is waited for from here on, but the database.
     let _place = fed.origins().deciding(origin).await;
     let line = in_line(sent, head, &looked.pdus, &mut told).await;
@@ -352,7 +352,7 @@ async fn put_aside_all(
     rules: &'static RoomRules,
     offered: Vec<Offered>,
 ) -> Result<Vec<Told>, MatrixError> {
-    let (passed, mut told) = checked(sent, rules, offered).await;
+    let (passed, mut told) = checked(sent, rules, offered, false).await;
     for pdu in passed {
         let outcome = wait_aside(sent, &pdu, INBOX_WHILE_JOINING).await?;
         told.push((pdu.event_id().to_owned(), outcome));
