@@ -6,7 +6,8 @@ use std::time::Duration;
 use http::Method;
 use rhizome_edge::limits::Rate;
 use rhizome_federation::{FederationConfig, RateLimits, testing::Network};
-use rhizome_protocol::Pdu;
+use rhizome_protocol::{Membership, Pdu};
+use rhizome_rooms::{create::plan::Preset, membership::Action};
 use rhizome_storage::{
     Clock, InboundSeen, Options, Store,
     testing::{TestDatabase, eventually},
@@ -181,6 +182,27 @@ async fn who_sends_what_cannot_be_verified_is_not_heard_for_a_while() {
             "afterwards 0"
         ]
     );
+    stand.end().await;
+}
+
+/// Nobody tells that again: what we hear of a room that we aren't in doesn't build on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_heard_takes_an_invite_back_all_the_same() {
+    let stand = Stand::on(false, usual()).await;
+    let ((a, alice), (b, bob)) = (stand.of(0), stand.of(1));
+    let room = a
+        .create_with(alice, &RoomVersionId::V11, Preset::PrivateChat)
+        .await;
+    a.change(alice, &room, bob, Action::Invite).await.unwrap();
+    assert_eq!(b.membership(&room, bob).await, Some(Membership::Invite));
+    stand.forge(0, 0, 50, "flood").await;
+    assert!(stand.say(0, 0, "meanwhile").await.is_some());
+    a.change(alice, &room, bob, Action::Kick).await.unwrap();
+    let place = ("m.room.member".to_owned(), bob.to_string());
+    let kick = a.state(&room).await[&place].clone();
+    let kick = json_of(&a.event(&kick).await.unwrap().pdu);
+    a.transaction(b, "kick", &[kick], &[]).await;
+    assert_eq!(b.membership(&room, bob).await, Some(Membership::Leave));
     stand.end().await;
 }
 

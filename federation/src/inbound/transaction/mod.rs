@@ -190,7 +190,12 @@ async fn in_room(
     let resident = access::server_in_room(fed.store(), &room_id, fed.server_name()).await?;
     let joining = fed.joining().rules(&room_id);
     let rules = head.as_ref().map(|head| head.rules).or(joining);
-    let (offered, unheard) = without_quarantined(sent, rules, offered);
+    // In rooms that we aren't in nothing is heard but that an invite is taken back, which nobody tells us again.
+    let (offered, unheard) = if resident || joining.is_some() {
+        without_quarantined(sent, rules, offered)
+    } else {
+        (offered, Vec::new())
+    };
     if offered.is_empty() {
         return Ok(unheard.into());
     }
