@@ -1,9 +1,9 @@
 //! How a server conducts itself, and when it is put into quarantine.
 //!
-//! Only what is surely a server's own fault counts against it: events of its own users that it sent itself, and that have no
-//! event's form or a signature that its own key, which is known and valid, hasn't made. What it passes on for others doesn't,
-//! and neither do keys that can't be had: nobody can bring a server into quarantine but the server. Half of what was counted
-//! is forgotten after a while, and a server whose events are mostly in order is never put there.
+//! Only what is surely a server's own fault counts against it: events of its own users that it sent itself into rooms that it is
+//! in, and that have no event's form or a signature that its own key, which is known and valid, hasn't made. What it passes on
+//! for others doesn't, and neither do keys that can't be had: nobody can bring a server into quarantine but the server. Half of
+//! what was counted is forgotten after a while, and a server whose events are mostly in order is never put there.
 
 use std::time::Duration;
 

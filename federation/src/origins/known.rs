@@ -138,7 +138,9 @@ impl Known {
     /// It couldn't be written down.
     pub(super) fn give_back(&mut self, seen: Vec<InboundSeen>, now: Duration) {
         for seen in seen {
+            let was_there = self.0.get(&seen.server).map(|known| known.at);
             let known = self.server(&seen.server, now);
+            known.at = was_there.unwrap_or(now);
             known.counts += seen.counts;
             let newer = std::mem::take(&mut known.reasons);
             known.add_reasons(seen.reasons.into_iter().chain(newer));
@@ -209,6 +211,9 @@ mod tests {
         assert_eq!(seen[0].last_seen_ms, 900);
         assert!(known.take(later, 1_000).is_empty());
         // What the database didn't take comes with what is newer.
+        known.give_back(seen, later);
+        let seen = known.take(later, 1_000);
+        assert_eq!(seen[0].last_seen_ms, 900, "it wasn't there since");
         known.give_back(seen, later);
         known.count(a, later, |counts| counts.requests += 1);
         let seen = known.take(later, 1_000);

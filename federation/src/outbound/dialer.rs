@@ -52,8 +52,8 @@ pub(crate) const MAX_ADDRESSES: usize = 8;
 const PING_AFTER: Duration = Duration::from_secs(20);
 const PING_TIME: Duration = Duration::from_secs(10);
 /// How much a server may send ahead of what is read of it: of one answer, and of all.
-const AHEAD: u32 = 256 << 10;
-const AHEAD_IN_ALL: u32 = 1 << 20;
+const AHEAD: u32 = 1 << 20;
+const AHEAD_IN_ALL: u32 = 4 << 20;
 
 /// Which addresses may be connected to.
 #[derive(Debug, Clone, Default)]

@@ -35,8 +35,12 @@ use crate::{
 const SIGN: &str = "/_matrix/policy/v1/sign";
 /// The longest that one answer takes: people wait for it.
 const TIME: Duration = Duration::from_secs(10);
-/// The longest that the events of one answer or transaction are asked about, and how many of them at the same time.
-const TIME_OF_MANY: Duration = Duration::from_secs(12);
+/// The longest that the events of one answer are asked about.
+pub(crate) const TIME_OF_ANSWER: Duration = Duration::from_secs(12);
+/// The same of a transaction: its server sends one after the other, so that a slow policy server in one room holds up what comes
+/// from there into all others. What isn't answered by then waits in the inbox, where it holds up nothing.
+pub(crate) const TIME_OF_TRANSACTION: Duration = Duration::from_secs(5);
+/// How many events are asked about at the same time.
 const AT_ONCE: usize = 8;
 /// When to ask again who may have begun to answer.
 const A_MOMENT: Duration = Duration::from_secs(1);
@@ -256,7 +260,7 @@ impl Looked {
     }
 }
 
-/// Asks about all of these that need it, a few at the same time; what isn't answered soon is left as it is.
+/// Asks about all of these that need it, a few at the same time; what isn't answered in this time is left as it is.
 ///
 /// # Errors
 /// The database's.
@@ -265,6 +269,7 @@ pub(crate) async fn look_at(
     cause: &ServerName,
     head: &RoomHead,
     pdus: Vec<Arc<Pdu>>,
+    time: Duration,
 ) -> Result<Looked, Error> {
     let mut looked = Looked {
         pdus,
@@ -291,7 +296,7 @@ pub(crate) async fn look_at(
             lacking.remove(pdu.event_id());
         }
     }
-    let until = Instant::now() + TIME_OF_MANY;
+    let until = Instant::now() + time;
     let each = std::mem::take(&mut looked.pdus).into_iter().map(|pdu| {
         let is_lacking = lacking.contains(pdu.event_id());
         (pdu, is_lacking)

@@ -6,7 +6,8 @@ use std::time::Duration;
 use http::Method;
 use rhizome_edge::limits::Rate;
 use rhizome_federation::{FederationConfig, RateLimits, testing::Network};
-use rhizome_protocol::Pdu;
+use rhizome_protocol::{Membership, Pdu};
+use rhizome_rooms::{create::plan::Preset, membership::Action};
 use rhizome_storage::{
     Clock, InboundSeen, Options, Store,
     testing::{TestDatabase, eventually},
@@ -184,6 +185,27 @@ async fn who_sends_what_cannot_be_verified_is_not_heard_for_a_while() {
     stand.end().await;
 }
 
+/// Nobody tells that again: what we hear of a room that we aren't in doesn't build on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_heard_takes_an_invite_back_all_the_same() {
+    let stand = Stand::on(false, usual()).await;
+    let ((a, alice), (b, bob)) = (stand.of(0), stand.of(1));
+    let room = a
+        .create_with(alice, &RoomVersionId::V11, Preset::PrivateChat)
+        .await;
+    a.change(alice, &room, bob, Action::Invite).await.unwrap();
+    assert_eq!(b.membership(&room, bob).await, Some(Membership::Invite));
+    stand.forge(0, 0, 50, "flood").await;
+    assert!(stand.say(0, 0, "meanwhile").await.is_some());
+    a.change(alice, &room, bob, Action::Kick).await.unwrap();
+    let place = ("m.room.member".to_owned(), bob.to_string());
+    let kick = a.state(&room).await[&place].clone();
+    let kick = json_of(&a.event(&kick).await.unwrap().pdu);
+    a.transaction(b, "kick", &[kick], &[]).await;
+    assert_eq!(b.membership(&room, bob).await, Some(Membership::Leave));
+    stand.end().await;
+}
+
 /// Whatever another server sends in its name, or has it pass on.
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_can_bring_another_server_into_quarantine() {
@@ -195,6 +217,30 @@ async fn nobody_can_bring_another_server_into_quarantine() {
     }
     assert_eq!(stand.say(0, 0, "one").await, None);
     assert_eq!(stand.say(2, 2, "two").await, None);
+    stand.end().await;
+}
+
+/// A server that isn't in a room, as far as we know, may have been told that the room is of another version: what it says there
+/// looks wrong to us, in all innocence.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_server_is_not_in_the_room_nothing_is_its_fault() {
+    let stand = Stand::on(false, usual()).await;
+    let (a, b) = (&stand.servers[0], &stand.servers[1]);
+    let elsewhere = b.create(&stand.users[1], &RoomVersionId::V11).await;
+    for n in 0..2 {
+        let mut messages = stand.forged(0, 50, &format!("elsewhere {n}")).await;
+        for message in &mut messages {
+            message["room_id"] = json!(elsewhere);
+        }
+        let txn = format!("elsewhere-{n}");
+        let told = a.transaction(b, &txn, &messages, &[]).await;
+        let told = told.as_object().unwrap();
+        assert_eq!(told.len(), 50);
+        for one in told.values() {
+            assert!(one["error"].as_str().unwrap().contains("is wrong"), "{one}");
+        }
+    }
+    assert_eq!(stand.say(0, 0, "one").await, None);
     stand.end().await;
 }
 

@@ -221,7 +221,7 @@ async fn missing_events(
 ) -> Result<(), Error> {
     let events = ask_for_missing(fed, search, head, pdu, unknown).await?;
     // All at once, as far as possible.
-    let looked = policy::look_at(fed, search.cause(), head, events).await?;
+    let looked = policy::look_at(fed, search.cause(), head, events, policy::TIME_OF_ANSWER).await?;
     for event in by_prev_events(&looked.pdus) {
         let id = event.event_id().to_owned();
         let _alone = search.alone(fed, &id).await;

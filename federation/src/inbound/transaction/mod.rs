@@ -190,7 +190,12 @@ async fn in_room(
     let resident = access::server_in_room(fed.store(), &room_id, fed.server_name()).await?;
     let joining = fed.joining().rules(&room_id);
     let rules = head.as_ref().map(|head| head.rules).or(joining);
-    let (offered, unheard) = without_quarantined(sent, rules, offered);
+    // In rooms that we aren't in nothing is heard but that an invite is taken back, which nobody tells us again.
+    let (offered, unheard) = if resident || joining.is_some() {
+        without_quarantined(sent, rules, offered)
+    } else {
+        (offered, Vec::new())
+    };
     if offered.is_empty() {
         return Ok(unheard.into());
     }
@@ -233,9 +238,9 @@ async fn decide_all(
     // Members tell of themselves and of who comes in through them; others of themselves, if they have just come in.
     let is_known = |server: &ServerName| server == origin || is_member(server);
     let (offered, mut told) = heard(sent, head.rules, offered, is_door, is_known);
-    let (passed, dropped) = checked(sent, head.rules, offered).await;
+    let (passed, dropped) = checked(sent, head.rules, offered, is_door).await;
     told.extend(dropped);
-    let looked = policy::look_at(fed, origin, head, passed).await?;
+    let looked = policy::look_at(fed, origin, head, passed, policy::TIME_OF_TRANSACTION).await?;
     // Nobody else is waited for from here on, but the database.
     let _place = fed.origins().deciding(origin).await;
     let line = in_line(sent, head, &looked.pdus, &mut told).await;
@@ -341,7 +346,7 @@ async fn put_aside_all(
     let us = sent.fed.server_name();
     let is_known = |server: &ServerName| server == sent.origin || server == us;
     let (offered, mut told) = heard(sent, rules, offered, true, is_known);
-    let (passed, dropped) = checked(sent, rules, offered).await;
+    let (passed, dropped) = checked(sent, rules, offered, false).await;
     told.extend(dropped);
     for pdu in passed {
         let outcome = wait_aside(sent, &pdu, INBOX_WHILE_JOINING).await?;

@@ -108,11 +108,14 @@ pub(super) fn heard(
     (heard, refused)
 }
 
-/// Checks events: those that pass, and what is told of the others.
+/// Checks events: those that pass, and what is told of the others. `is_member`: whether their server is in the room. Only then is
+/// it sure that the room is of the same version there as here, which an event's form and signatures depend on: who lets others
+/// into a room may tell each of them another one.
 pub(super) async fn checked(
     sent: &Sent<'_>,
     rules: &'static RoomRules,
     offered: Vec<Offered>,
+    is_member: bool,
 ) -> (Vec<Arc<Pdu>>, Vec<Told>) {
     let Sent {
         fed, origin, notes, ..
@@ -130,8 +133,10 @@ pub(super) async fn checked(
             }
             Err(refusal) => {
                 let object = verify::parse(&raw).ok();
-                let sender = object.as_ref().and_then(|object| sender_server(object));
-                notes.unverified(sender, &refusal);
+                if is_member {
+                    let sender = object.as_ref().and_then(|object| sender_server(object));
+                    notes.unverified(sender, &refusal);
+                }
                 let rejection = verify::rejection(refusal);
                 let id = object.and_then(|object| event_id(rules, &object));
                 tracing::info!(%origin, event = ?id, %rejection, "dropped a received event");

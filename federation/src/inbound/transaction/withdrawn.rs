@@ -51,7 +51,7 @@ pub(super) async fn withdrawn_invite(
     if !may_look_at(sent, &invite, is_knock, offered) {
         return Ok(());
     }
-    let (mut passed, _) = checked(sent, invite.rules, vec![offered.clone()]).await;
+    let (mut passed, _) = checked(sent, invite.rules, vec![offered.clone()], false).await;
     let Some(pdu) = passed.pop() else {
         return Ok(());
     };
