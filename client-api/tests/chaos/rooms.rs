@@ -122,6 +122,29 @@ impl Look {
         }
     }
 
+    /// What the history lacks of what is before the joins by which the server came in, or before what it has got of that by the
+    /// way. Where others of its people joined before, that is another join's part.
+    fn holes_before_it_came(&self) -> Vec<&OwnedEventId> {
+        let is_own = |known: &Known| {
+            let comes = known.comes.as_deref();
+            comes.is_some_and(|user| server_of(user) == self.server)
+        };
+        let joins = self.history.values().filter(|known| is_own(known));
+        let mut walk: Vec<&OwnedEventId> = joins.flat_map(|known| &known.prevs).collect();
+        let (mut seen, mut holes) = (BTreeSet::new(), Vec::new());
+        while let Some(id) = walk.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            match self.history.get(id) {
+                None => holes.push(id),
+                Some(known) if is_own(known) => {}
+                Some(known) => walk.extend(&known.prevs),
+            }
+        }
+        holes
+    }
+
     /// Whether somebody of a server is in the room.
     fn counts(&self, server: &str) -> bool {
         self.joined.iter().any(|user| server_of(user) == server)
@@ -195,13 +218,7 @@ fn lacks(look: &Look, together: &[&Look], all: &[Look]) -> Vec<String> {
         follows.extend(&one.history);
     }
     let server = &look.server;
-    let is_gap = |known: &&Known| {
-        let comes = known.comes.as_deref();
-        comes.is_some_and(|user| server_of(user) == server)
-            && (known.prevs.iter()).any(|prev| !look.history.contains_key(prev))
-    };
-    let gaps = look.history.values().filter(is_gap);
-    let mut walk: Vec<&OwnedEventId> = gaps.flat_map(|known| &known.prevs).collect();
+    let mut walk = look.holes_before_it_came();
     let mut past = BTreeSet::new();
     while let Some(id) = walk.pop() {
         if past.insert(id) {
@@ -259,6 +276,13 @@ mod tests {
         );
         let b = of("b", &[&["joinb", "2"], &["3", "joinb"]]);
         assert_eq!(wrong(&[a, b]), [""; 0]);
+    }
+
+    #[test]
+    fn who_has_got_some_of_what_was_before_need_not_have_all() {
+        let after: &[&[&str]] = &[&["2", "1"], &["joinb", "2"], &["3", "joinb"]];
+        let a = of("a", &[&[&["0"][..], &["1", "0"]], after].concat());
+        assert_eq!(wrong(&[a, of("b", after)]), [""; 0]);
     }
 
     #[test]
