@@ -244,7 +244,7 @@ async fn cut_off_again_and_again(database: &TestDatabase, cuts: usize, chance: &
         let bytes = match (cut, chance.below(4)) {
             (0, _) => [usize::MAX; 2],
             _ if cut == cuts => [usize::MAX; 2],
-            (_, 0) => [300 + chance.below(20_000), 100 + chance.below(60_000)],
+            (_, 0 | 1) => [300 + chance.below(20_000), 100 + chance.below(60_000)],
             _ => [300 + chance.below(1_500), 100 + chance.below(5_000)],
         };
         let (more, tells) = (chance.below(6), chance.below(4) as u64);

@@ -9,7 +9,7 @@ use rhizome_federation::{FederationConfig, RateLimits, testing::Network};
 use rhizome_protocol::{Membership, Pdu};
 use rhizome_rooms::{create::plan::Preset, membership::Action};
 use rhizome_storage::{
-    Clock, InboundSeen, Options, Store,
+    Clock, InboundSeen, NewAccount, Options, Store,
     testing::{TestDatabase, eventually},
 };
 use ruma::{OwnedRoomId, OwnedUserId, RoomVersionId, UserId};
@@ -190,6 +190,11 @@ async fn who_sends_what_cannot_be_verified_is_not_heard_for_a_while() {
 async fn who_is_not_heard_takes_an_invite_back_all_the_same() {
     let stand = Stand::on(false, usual()).await;
     let ((a, alice), (b, bob)) = (stand.of(0), stand.of(1));
+    let account = b
+        .store()
+        .create_account(bob, NewAccount::default(), None)
+        .await;
+    assert!(account.unwrap().is_some());
     let room = a
         .create_with(alice, &RoomVersionId::V11, Preset::PrivateChat)
         .await;

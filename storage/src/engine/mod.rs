@@ -21,6 +21,7 @@ pub(crate) mod scratch;
 pub(crate) mod settings;
 pub(crate) mod sql;
 pub(crate) mod sqlite;
+mod task;
 pub(crate) mod trouble;
 
 /// Locks a mutex whose holder never runs foreign code.

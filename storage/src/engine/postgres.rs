@@ -1,7 +1,9 @@
 //! A PostgreSQL: connections that read, that write, and the commit queue's.
 //!
-//! What sqlx does for a statement takes kilobytes while it is under way: too much to be part of all that asks, so it lies on
-//! the heap.
+//! What sqlx does for a statement takes kilobytes while it is under way: too much to be part of all that asks. A statement
+//! outside of transactions is a task of its own: it comes to its end, and gives its connection back, whether or not somebody
+//! looks at what it is part of. Of several futures of which one is looked at at a time, those that aren't would otherwise
+//! hold all connections, and the one that is would wait for one.
 
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -11,10 +13,10 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{
     AssertSqlSafe, Connection as _, Executor as _, PgExecutor, PgPool, Postgres, Transaction,
 };
-use tokio::task::JoinHandle;
 
 use crate::engine::failover;
 use crate::engine::sql::{Query, ReadRow};
+use crate::engine::task::to_its_end;
 use crate::{Dialect, OpenError, Options};
 
 /// How many connections the commit queue has: it makes one transaction at a time.
@@ -48,26 +50,39 @@ impl Pools {
     }
 
     /// All rows of a read.
-    pub(crate) fn rows(&self, query: Query) -> BoxFuture<'_, sqlx::Result<Vec<ReadRow>>> {
-        Box::pin(rows(query, &self.readers))
+    pub(crate) fn rows(
+        &self,
+        query: Query,
+    ) -> impl Future<Output = sqlx::Result<Vec<ReadRow>>> + Send + use<> {
+        let pool = self.readers.clone();
+        to_its_end(async move { rows(query, &pool).await })
     }
 
     /// The only row of a read.
-    pub(crate) fn row(&self, query: Query) -> BoxFuture<'_, sqlx::Result<Option<ReadRow>>> {
-        Box::pin(row(query, &self.readers))
+    pub(crate) fn row(
+        &self,
+        query: Query,
+    ) -> impl Future<Output = sqlx::Result<Option<ReadRow>>> + Send + use<> {
+        let pool = self.readers.clone();
+        to_its_end(async move { row(query, &pool).await })
     }
 
     /// A write of its own, durable when this returns; gives the number of rows it touched.
-    pub(crate) fn execute(&self, query: Query) -> BoxFuture<'_, sqlx::Result<u64>> {
-        Box::pin(execute(query, &self.writers))
+    pub(crate) fn execute(
+        &self,
+        query: Query,
+    ) -> impl Future<Output = sqlx::Result<u64>> + Send + use<> {
+        let pool = self.writers.clone();
+        to_its_end(async move { execute(query, &pool).await })
     }
 
     /// The same, of one that returns rows.
     pub(crate) fn execute_returning(
         &self,
         query: Query,
-    ) -> BoxFuture<'_, sqlx::Result<Vec<ReadRow>>> {
-        Box::pin(rows(query, &self.writers))
+    ) -> impl Future<Output = sqlx::Result<Vec<ReadRow>>> + Send + use<> {
+        let pool = self.writers.clone();
+        to_its_end(async move { rows(query, &pool).await })
     }
 
     /// A transaction that writes: the commit queue's, or another.
@@ -77,8 +92,11 @@ impl Pools {
         } else {
             self.writers.clone()
         };
-        let begins = tokio::spawn(async move { pool.begin().await });
-        Ok(PostgresTx(to_its_end(begins).await?))
+        // sqlx's PostgreSQL driver forgets of a transaction whose beginning nobody waits for any longer that it has begun: what
+        // the next one writes by that connection, outside of any transaction as they think, would be in it, and be durable
+        // or not as whoever has the connection after them commits or doesn't.
+        let begun = to_its_end(async move { pool.begin().await });
+        Ok(PostgresTx(begun.await?))
     }
 
     /// Closes every connection. Later calls fail.
@@ -129,18 +147,6 @@ pub(super) async fn row(query: Query, on: impl PgExecutor<'_>) -> sqlx::Result<O
 
 async fn execute(query: Query, on: impl PgExecutor<'_>) -> sqlx::Result<u64> {
     Ok(query.ready()?.execute(on).await?.rows_affected())
-}
-
-/// Waits for a beginning transaction, which begins in any case. (sqlx's PostgreSQL driver forgets of one whose beginning
-/// nobody waits for any longer that it has begun: what the next one writes by that connection, outside of any transaction
-/// as they think, would be in it, and be durable or not as whoever has the connection after them commits or doesn't.)
-async fn to_its_end<T>(begins: JoinHandle<sqlx::Result<T>>) -> sqlx::Result<T> {
-    begins
-        .await
-        .unwrap_or_else(|ended| match ended.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(sqlx::Error::WorkerCrashed),
-        })
 }
 
 async fn connect(url: &str, connections: u32, setup: &str) -> Result<PgPool, OpenError> {

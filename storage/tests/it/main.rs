@@ -14,6 +14,7 @@ mod factory;
 mod facts;
 mod given;
 mod growth;
+mod held;
 mod hostile;
 mod keys;
 mod log;

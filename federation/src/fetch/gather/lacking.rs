@@ -13,8 +13,9 @@ use crate::outbound::OutboundError;
 
 /// The longest that something isn't asked for again.
 const LONGEST: Duration = Duration::from_hours(1);
-/// The first time it isn't for so many times what a destination is left alone for after its first failure.
-const FIRST: u32 = 4;
+/// The first time it isn't for so many times what a destination is left alone for after its first failure: with that, less than
+/// the inbox waits before it looks again. Who has an invite signed by us hasn't stored it before, and somebody waits for it here.
+const FIRST: u32 = 2;
 /// How much is remembered.
 const MAX_REMEMBERED: usize = 10_000;
 
@@ -128,17 +129,17 @@ mod tests {
         for _ in 0..2 {
             lacking.note(far, &what, SECOND, waits());
         }
-        assert!(lacking.is_known(far, &what, 4 * SECOND));
-        assert!(!lacking.is_known(far, &what, 5 * SECOND));
+        assert!(lacking.is_known(far, &what, 2 * SECOND));
+        assert!(!lacking.is_known(far, &what, 3 * SECOND));
         // Of others it says nothing, nor of what it has otherwise.
         assert!(!lacking.is_known(server_name!("near.org"), &what, SECOND));
         let otherwise = What::Prev(event_id!("$lost").to_owned());
         assert!(!lacking.is_known(far, &otherwise, SECOND));
 
-        lacking.note(far, &what, 5 * SECOND, waits());
-        assert!(lacking.is_known(far, &what, 12 * SECOND));
-        assert!(!lacking.is_known(far, &what, 13 * SECOND));
-        let mut now = 13 * SECOND;
+        lacking.note(far, &what, 3 * SECOND, waits());
+        assert!(lacking.is_known(far, &what, 6 * SECOND));
+        assert!(!lacking.is_known(far, &what, 7 * SECOND));
+        let mut now = 7 * SECOND;
         for _ in 0..40 {
             lacking.note(far, &what, now, waits());
             assert!(!lacking.is_known(far, &what, now + LONGEST));
@@ -148,7 +149,7 @@ mod tests {
         // Nobody has looked for so long that it is as if it were the first time.
         now += 3 * LONGEST;
         lacking.note(far, &what, now, waits());
-        assert!(!lacking.is_known(far, &what, now + 4 * SECOND));
+        assert!(!lacking.is_known(far, &what, now + 2 * SECOND));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use self::lane::Lane;
 use self::opening::Opening;
 use self::statement::{execute, rows};
 use crate::engine::sql::{Bound, ReadRow};
+use crate::engine::task::to_its_end;
 pub(crate) use alone::SqliteAlone;
 
 /// For so long somebody waits for their turn to write, or until they are read to.
@@ -121,14 +122,24 @@ impl Sqlite {
         &self,
         work: impl FnOnce(&mut Connection) -> sqlx::Result<T> + Send + 'static,
     ) -> sqlx::Result<T> {
-        let turn = self.writer.turn().await?;
-        let work = move |connection: &mut Connection| {
-            let done = end_transaction(connection).and_then(|()| work(connection));
-            // Whoever has given up doesn't give the turn to others while it is written.
-            drop(turn);
-            done
+        let with = move |turn: OwnedSemaphorePermit| {
+            move |connection: &mut Connection| {
+                let done = end_transaction(connection).and_then(|()| work(connection));
+                // Whoever has given up doesn't give the turn to others while it is written.
+                drop(turn);
+                done
+            }
         };
-        self.writer.lane.run(work).await
+        if let Ok(turn) = self.writer.turn.clone().try_acquire_owned() {
+            return self.writer.lane.run(with(turn)).await;
+        }
+        // Who isn't looked at when its turn comes would keep it from all others.
+        let writer = self.writer.clone();
+        to_its_end(async move {
+            let turn = writer.turn().await?;
+            writer.lane.run(with(turn)).await
+        })
+        .await
     }
 
     /// A transaction that writes. Others wait from now on; the file is locked with its first statement.
