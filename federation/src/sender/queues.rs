@@ -375,7 +375,13 @@ impl Sender {
             before = queue.stand.replace(stand);
         }
         if before != Some(stand) || written != stand {
+            let is_first = state.dirty.is_empty();
             state.dirty.insert(server.to_owned(), written);
+            drop(state);
+            // It is written down soon, also while nothing else happens.
+            if is_first {
+                self.changed.notify_one();
+            }
         }
     }
 }

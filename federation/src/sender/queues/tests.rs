@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use rhizome_storage::RoomNo;
 use ruma::{UserId, room_id, server_name, user_id};
 use serde_json::json;
@@ -315,6 +316,23 @@ fn first_come_is_first_served() {
         sender.ended(&due[0]);
     }
     panic!("it never had its turn");
+}
+
+/// Who writes down where destinations stand hears of it while a task is at work.
+#[test]
+fn what_is_to_be_written_down_is_told() {
+    let sender = Sender::new(Clock::manual(0));
+    let (one, other) = (server_name!("b.example"), server_name!("c.example"));
+    let is_told = || sender.changed.notified().now_or_never().is_some();
+    assert!(!is_told());
+    note(&sender, one, failed(1));
+    assert!(is_told());
+    // It knows until it has written it.
+    note(&sender, other, failed(2));
+    assert!(!is_told());
+    sender.state().dirty.clear();
+    note(&sender, other, failed(3));
+    assert!(is_told());
 }
 
 /// What a run has passed over is let go with all else, also if a task is at work on it meanwhile.
