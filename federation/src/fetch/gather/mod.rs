@@ -9,9 +9,9 @@
 //!    received in order, each by 1, 2 and 4. A server that pushes an event and doesn't give what it builds
 //!    on isn't believed: its event waits. One event that can't be had blocks nothing but the one after it, and that
 //!    only until a third event builds on both: then the second one comes by step 3 itself.
-//! 4. Where what came by step 3 has missing prevs, the history gets a gap: the state before the event comes by
-//!    `/state_ids` and `/event` (or `/state`, when most of it is unknown), as outliers. Where nobody gives that, so do
-//!    the states after the prevs.
+//! 4. Where what came by step 3 has missing prevs, the history gets a gap: the states after the prevs come by
+//!    `/state_ids` and `/event` (or `/state`, when most of it is unknown), as outliers. Where nobody gives one of these, so
+//!    does the state before the event.
 //! 5. What then lacks nothing but the signature of the room's policy server gets it from that.
 //!
 //! For a server that isn't in the room, as far as we know, steps 2 and 4 ask its members, and what the room doesn't allow of what it

@@ -93,9 +93,9 @@ pub(super) async fn fetch_with_auth(
 
 /// Step 4: the state at a gap, where these prevs of an event are unknown. Whether any came that wasn't `gathered`.
 ///
-/// What is asked for first is the state before the event itself: whoever has the event has that, also if they came into
-/// the room right before it, and one answer stands for all of its prevs. Where nobody gives it, the states after the
-/// prevs are asked for, which a server may have that hasn't got the event yet.
+/// What is asked for first is the states after the prevs, as other servers do: some have them that haven't got the event yet.
+/// Where one isn't to be had, it is the state before the event itself: whoever has the event has that, also if they came
+/// into the room right before it, and it stands for all of its prevs.
 pub(in crate::fetch) async fn at_gap(
     fed: &Federation,
     search: &mut Search,
@@ -104,25 +104,27 @@ pub(in crate::fetch) async fn at_gap(
     unknown: &[OwnedEventId],
     gathered: &mut Gathered,
 ) -> Result<bool, Error> {
-    if gathered.states_before.contains_key(event_id) || has_enough(gathered) {
+    if gathered.states_before.contains_key(event_id) {
         return Ok(false);
     }
-    if let Some(state) = told_at(fed, search, head, event_id, None).await? {
-        gathered.states_before.insert(event_id.to_owned(), state);
-        return Ok(true);
-    }
-    let mut came = false;
+    let (mut came, mut all) = (false, true);
     for prev in unknown {
         if gathered.states_after.contains_key(prev) {
             continue;
         }
         if has_enough(gathered) {
-            break;
+            return Ok(came);
         }
         if let Some(state) = told_at(fed, search, head, prev, Some(prev)).await? {
             gathered.states_after.insert(prev.clone(), state);
             came = true;
+        } else {
+            all = false;
         }
+    }
+    if !all && let Some(state) = told_at(fed, search, head, event_id, None).await? {
+        gathered.states_before.insert(event_id.to_owned(), state);
+        came = true;
     }
     Ok(came)
 }
