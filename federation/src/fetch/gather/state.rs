@@ -94,8 +94,9 @@ pub(super) async fn fetch_with_auth(
 /// Step 4: the state at a gap, where these prevs of an event are unknown. Whether any came that wasn't `gathered`.
 ///
 /// What is asked for first is the states after the prevs, as other servers do: some have them that haven't got the event yet.
-/// Where one isn't to be had, it is the state before the event itself: whoever has the event has that, also if they came
-/// into the room right before it, and it stands for all of its prevs.
+/// Where nobody has one, it is the state before the event itself: whoever has the event has that, also if they came
+/// into the room right before it, and it stands for all of its prevs. What somebody has told that can't be taken has no such
+/// substitute at once.
 pub(in crate::fetch) async fn at_gap(
     fed: &Federation,
     search: &mut Search,
@@ -107,7 +108,7 @@ pub(in crate::fetch) async fn at_gap(
     if gathered.states_before.contains_key(event_id) {
         return Ok(false);
     }
-    let (mut came, mut all) = (false, true);
+    let (mut came, mut nobody) = (false, false);
     for prev in unknown {
         if gathered.states_after.contains_key(prev) {
             continue;
@@ -115,14 +116,16 @@ pub(in crate::fetch) async fn at_gap(
         if has_enough(gathered) {
             return Ok(came);
         }
-        if let Some(state) = told_at(fed, search, head, prev, Some(prev)).await? {
-            gathered.states_after.insert(prev.clone(), state);
-            came = true;
-        } else {
-            all = false;
+        match told_at(fed, search, head, prev, Some(prev)).await? {
+            Told::State(state) => {
+                gathered.states_after.insert(prev.clone(), state);
+                came = true;
+            }
+            Told::Unfit => {}
+            Told::Nobody => nobody = true,
         }
     }
-    if !all && let Some(state) = told_at(fed, search, head, event_id, None).await? {
+    if nobody && let Told::State(state) = told_at(fed, search, head, event_id, None).await? {
         gathered.states_before.insert(event_id.to_owned(), state);
         came = true;
     }
@@ -136,21 +139,30 @@ fn has_enough(gathered: &Gathered) -> bool {
     told.sum::<usize>() > MAX_TOLD
 }
 
+/// What came of asking for a state.
+enum Told {
+    State(StateMap),
+    /// Somebody told it, but it isn't one, or what it takes isn't to be had.
+    Unfit,
+    /// Nobody has it.
+    Nobody,
+}
+
 /// The state before an event as another server tells it, or with the event's own `effect` the one after it. That takes
-/// the event itself, which is fetched as well. `None` if it can't be had.
+/// the event itself, which is fetched as well.
 async fn told_at(
     fed: &Federation,
     search: &mut Search,
     head: &RoomHead,
     event_id: &EventId,
     effect: Option<&OwnedEventId>,
-) -> Result<Option<StateMap>, Error> {
+) -> Result<Told, Error> {
     let request = get_room_state_ids::v1::Request::new(event_id.to_owned(), head.room_id.clone());
     let what = [What::StateIds(event_id.to_owned())];
     let shape = &answer::STATE_IDS;
     let asked = ask(fed, search, Sought::Aside, &request, &what, shape);
     let Some((server, mut answer)) = asked.await else {
-        return Ok(None);
+        return Ok(Told::Nobody);
     };
     let (pdu_ids, auth_chain_ids) = (ids_of(answer.take(0)).await, ids_of(answer.take(1)).await);
     // Of the same server, the state itself is asked for next.
@@ -167,12 +179,14 @@ async fn told_at(
     } else if !missing.is_empty() {
         fetch_with_auth(fed, search, head, missing).await?;
     }
-    let state = state_of_ids(fed, head, &pdu_ids, event_id, effect.is_some()).await?;
-    if state.is_none() {
-        // The next time another server is asked.
-        note_lack(fed, &server, &what);
+    match state_of_ids(fed, head, &pdu_ids, event_id, effect.is_some()).await? {
+        Some(state) => Ok(Told::State(state)),
+        None => {
+            // The next time another server is asked.
+            note_lack(fed, &server, &what);
+            Ok(Told::Unfit)
+        }
     }
-    Ok(state)
 }
 
 /// Those of these that aren't stored in any way.
