@@ -34,6 +34,8 @@ pub(super) enum What {
     StateIds(OwnedEventId),
     /// The same as events.
     State(OwnedEventId),
+    /// A state after an event that can be taken, as it has told one that can't.
+    FitState(OwnedEventId),
 }
 
 /// See the module. Times are the store's monotonic clock's.

@@ -28,6 +28,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     Haste,
     lacking::{Waits, What, is_lack},
+    servers,
 };
 use crate::{
     Federation,
@@ -51,8 +52,6 @@ const MAX_REQUESTS: usize = 1_000;
 const MAX_TO_OTHERS: usize = 40;
 /// How many single events are asked for at the same time.
 const PARALLEL: usize = 8;
-/// How many other servers are asked when the one that sent the event doesn't help.
-const OTHER_SERVERS: usize = 2;
 /// When to look again if all that may be asked has been.
 const SPENT: Duration = Duration::from_secs(30);
 
@@ -113,7 +112,7 @@ impl Search {
             asked: 0.into(),
             until: Instant::now() + time,
             patience,
-            servers: servers_to_ask(fed, &in_room, origin, sender),
+            servers: servers::to_ask(fed.server_name(), &in_room, origin, sender),
         })
     }
 
@@ -176,14 +175,23 @@ impl Search {
     /// Whether a server needn't be asked, as it was lately, and had none of these. It counts as asked: who says that it
     /// hasn't got something isn't asked more often than who is silent.
     fn is_vain(&self, fed: &Federation, server: &ServerName, what: &[What]) -> bool {
-        let now = fed.store().clock().monotonic();
-        let lacking = &fed.fetching().lacking;
-        let mut each = what.iter();
-        let is_vain = !what.is_empty() && each.all(|one| lacking.is_known(server, one, now));
+        let is_vain = !what.is_empty() && what.iter().all(|one| lacks(fed, server, one));
         if is_vain {
             self.asked.fetch_add(1, Ordering::Relaxed);
         }
         is_vain
+    }
+
+    /// Of those who are asked for states and single events, whether each lacked this lately, …
+    pub(super) fn all_lack(&self, fed: &Federation, what: &What) -> bool {
+        let mut servers = self.whom(Sought::Aside).into_iter();
+        servers.all(|server| lacks(fed, server, what))
+    }
+
+    /// … or one did.
+    pub(super) fn any_lacks(&self, fed: &Federation, what: &What) -> bool {
+        let mut servers = self.whom(Sought::Aside).into_iter();
+        servers.any(|server| lacks(fed, server, what))
     }
 
     /// Waits for others who fetch what this event needs: what they have got needn't be fetched again. Not for long.
@@ -255,6 +263,11 @@ impl Search {
     }
 }
 
+fn lacks(fed: &Federation, server: &ServerName, what: &What) -> bool {
+    let now = fed.store().clock().monotonic();
+    fed.fetching().lacking.is_known(server, what, now)
+}
+
 /// Remembers that a server lacks these.
 pub(super) fn note_lack(fed: &Federation, server: &ServerName, what: &[What]) {
     let now = fed.store().clock().monotonic();
@@ -263,25 +276,6 @@ pub(super) fn note_lack(fed: &Federation, server: &ServerName, what: &[What]) {
     for one in what {
         fed.fetching().lacking.note(server, one, now, waits);
     }
-}
-
-/// The origin first, then the sender's server, then others of the room.
-fn servers_to_ask(
-    fed: &Federation,
-    in_room: &[OwnedServerName],
-    origin: &ServerName,
-    sender: &ServerName,
-) -> Vec<OwnedServerName> {
-    let others = in_room.iter().filter(|server| {
-        **server != *origin && **server != *sender && *server != fed.server_name()
-    });
-    let mut servers = vec![origin.to_owned()];
-    if sender != origin {
-        servers.push(sender.to_owned());
-    }
-    servers.extend(others.take(OTHER_SERVERS).cloned());
-    servers.retain(|server| server != fed.server_name());
-    servers
 }
 
 /// Fetches single events, a few at a time; what can't be had or isn't right is absent. Only what one server doesn't

@@ -33,6 +33,28 @@ const LONGEST_REST: Duration = Duration::from_mins(5);
 /// Servers that are remembered.
 const MAX_REMEMBERED: usize = 10_000;
 
+/// How many other servers are asked when the one that sent the event doesn't help.
+const OTHER_SERVERS: usize = 2;
+
+/// The origin first, then the sender's server, then others of the room.
+pub(super) fn to_ask(
+    us: &ServerName,
+    in_room: &[OwnedServerName],
+    origin: &ServerName,
+    sender: &ServerName,
+) -> Vec<OwnedServerName> {
+    let others = in_room
+        .iter()
+        .filter(|server| **server != *origin && **server != *sender && *server != us);
+    let mut servers = vec![origin.to_owned()];
+    if sender != origin {
+        servers.push(sender.to_owned());
+    }
+    servers.extend(others.take(OTHER_SERVERS).cloned());
+    servers.retain(|server| server != us);
+    servers
+}
+
 /// The servers that didn't answer, and everybody's budgets. Times are the store's monotonic clock's.
 #[derive(Debug, Default)]
 pub(crate) struct Servers {

@@ -95,8 +95,8 @@ pub(super) async fn fetch_with_auth(
 ///
 /// What is asked for first is the states after the prevs, as other servers do: some have them that haven't got the event yet.
 /// Where nobody has one, it is the state before the event itself: whoever has the event has that, also if they came
-/// into the room right before it, and it stands for all of its prevs. What somebody has told that can't be taken has no such
-/// substitute at once.
+/// into the room right before it, and it stands for all of its prevs. It is no substitute for what somebody has told that can't
+/// be taken.
 pub(in crate::fetch) async fn at_gap(
     fed: &Federation,
     search: &mut Search,
@@ -142,9 +142,9 @@ fn has_enough(gathered: &Gathered) -> bool {
 /// What came of asking for a state.
 enum Told {
     State(StateMap),
-    /// Somebody told it, but it isn't one, or what it takes isn't to be had.
+    /// Somebody told one that can't be taken: it hasn't all that it rests on.
     Unfit,
-    /// Nobody has it.
+    /// Nobody has it, or the event whose effect is a part of it.
     Nobody,
 }
 
@@ -162,7 +162,9 @@ async fn told_at(
     let shape = &answer::STATE_IDS;
     let asked = ask(fed, search, Sought::Aside, &request, &what, shape);
     let Some((server, mut answer)) = asked.await else {
-        return Ok(Told::Nobody);
+        // Who was asked lately isn't asked now.
+        let unfit = search.any_lacks(fed, &What::FitState(event_id.to_owned()));
+        return Ok(if unfit { Told::Unfit } else { Told::Nobody });
     };
     let (pdu_ids, auth_chain_ids) = (ids_of(answer.take(0)).await, ids_of(answer.take(1)).await);
     // Of the same server, the state itself is asked for next.
@@ -179,14 +181,16 @@ async fn told_at(
     } else if !missing.is_empty() {
         fetch_with_auth(fed, search, head, missing).await?;
     }
-    match state_of_ids(fed, head, &pdu_ids, event_id, effect.is_some()).await? {
-        Some(state) => Ok(Told::State(state)),
-        None => {
-            // The next time another server is asked.
-            note_lack(fed, &server, &what);
-            Ok(Told::Unfit)
-        }
+    if let Some(state) = state_of_ids(fed, head, &pdu_ids, event_id, effect.is_some()).await? {
+        return Ok(Told::State(state));
     }
+    // The next time another server is asked.
+    note_lack(fed, &server, &what);
+    if effect.is_some_and(|id| search.all_lack(fed, &What::Event(id.clone()))) {
+        return Ok(Told::Nobody);
+    }
+    note_lack(fed, &server, &[What::FitState(event_id.to_owned())]);
+    Ok(Told::Unfit)
 }
 
 /// Those of these that aren't stored in any way.
