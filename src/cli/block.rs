@@ -4,13 +4,12 @@
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use rhizome_client_api::users;
-use rhizome_storage::{Block, Store, Way};
+use rhizome_storage::{Block, Way};
 use ruma::{OwnedRoomId, OwnedServerName};
 
 use crate::config::Config;
-use crate::server;
 
-use super::{ago, say};
+use super::{ago, on_store, say};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum BlockCommand {
@@ -135,18 +134,6 @@ pub(super) fn blocks(config: &Config) -> anyhow::Result<()> {
             say(format_args!("{kind} {what}{way}  since {since}  {reason}"));
         }
         Ok(())
-    })
-}
-
-fn on_store(
-    config: &Config,
-    work: impl AsyncFnOnce(&Store) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    super::block_on(async {
-        let store = server::open_store(config).await?;
-        let done = work(&store).await;
-        store.close().await;
-        done
     })
 }
 

@@ -14,7 +14,7 @@ use ruma::{OwnedServerName, ServerName};
 use crate::config::Config;
 use crate::server;
 
-use super::say;
+use super::{on_store, say};
 use gather::Waiting;
 
 /// Servers that are read at once.
@@ -89,18 +89,6 @@ pub(super) fn federation(config: &Config, command: FederationCommand) -> anyhow:
             on_store(config, async |store| inbound::inbound(store, &args).await)
         }
     }
-}
-
-fn on_store(
-    config: &Config,
-    work: impl AsyncFnOnce(&Store) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    super::block_on(async {
-        let store = server::open_store(config).await?;
-        let done = work(&store).await;
-        store.close().await;
-        done
-    })
 }
 
 fn name(text: &str) -> anyhow::Result<OwnedServerName> {

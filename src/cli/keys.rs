@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Subcommand;
-use rhizome_storage::{Clock, Store};
+use rhizome_storage::{Clock, Store, millis};
 
 use crate::config::{Config, Span};
 use crate::server::signing_key::OldKey;
 use crate::server::{self, old_keys, signing_key};
 
-use super::say;
+use super::{how_long, on_store, say};
 
 /// For longer than this nobody needs two keys.
 const LONGEST_OVERLAP: Duration = Duration::from_hours(30 * 24);
@@ -112,24 +112,19 @@ fn rotate(path: &Path, overlap: Duration) -> anyhow::Result<()> {
     } else {
         say(format_args!(
             "     Of several processes, restart all within {} of the first one.",
-            in_words(overlap)
+            how_long(millis(overlap))
         ));
     }
     Ok(())
 }
 
-/// Does something with the database.
+/// Does something with the database, which there may not be yet.
 fn with_store(
     config: &Config,
     work: impl AsyncFnOnce(&Store) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    super::block_on(async {
-        server::make_data_dir(config)?;
-        let store = server::open_store(config).await?;
-        let done = work(&store).await;
-        store.close().await;
-        done
-    })
+    server::make_data_dir(config)?;
+    on_store(config, work)
 }
 
 async fn old(store: &Store, config: &Config, path: &Path) -> anyhow::Result<()> {
@@ -160,22 +155,12 @@ fn standing(until: Option<i64>, now: i64) -> String {
     let Some(until) = until else {
         return "in use until the server is restarted".to_owned();
     };
-    let span = |ms: i64| in_words(Duration::from_millis(u64::try_from(ms).unwrap_or_default()));
     if until < now {
-        let since = span(now.saturating_sub(until));
+        let since = how_long(now.saturating_sub(until));
         format!("counted until {until} ({since} ago)")
     } else {
-        let left = span(until.saturating_sub(now));
+        let left = how_long(until.saturating_sub(now));
         format!("counts until {until} ({left} from now)")
-    }
-}
-
-fn in_words(span: Duration) -> String {
-    let minutes = span.as_secs().div_ceil(60);
-    match minutes {
-        0..=120 => format!("{minutes} minutes"),
-        121..=2_880 => format!("{} hours", minutes / 60),
-        _ => format!("{} days", minutes / 1_440),
     }
 }
 

@@ -24,7 +24,7 @@ use clap::{Args, Parser, Subcommand};
 use rhizome_storage::Store;
 
 use crate::config::{Config, ConfigError, Logging};
-use crate::server::Running;
+use crate::server::{self, Running};
 
 /// A federated Matrix homeserver.
 ///
@@ -220,6 +220,19 @@ fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Resul
         .block_on(future)
 }
 
+/// Does something with the database, and closes it.
+fn on_store(
+    config: &Config,
+    work: impl AsyncFnOnce(&Store) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    block_on(async {
+        let store = server::open_store(config).await?;
+        let done = work(&store).await;
+        store.close().await;
+        done
+    })
+}
+
 /// An error with its causes, one line each.
 fn explain(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
@@ -239,12 +252,23 @@ fn ago(store: &Store, since_ms: i64) -> String {
 
 /// Milliseconds in words.
 fn how_long(ms: i64) -> String {
-    let minutes = ms / 60_000;
-    match minutes {
-        0..=120 => format!("{minutes} minutes"),
-        121..=2_880 => format!("{} hours", minutes / 60),
-        _ => format!("{} days", minutes / 1_440),
+    let seconds = ms.max(0) / 1000;
+    match seconds {
+        0..120 => format!("{seconds} seconds"),
+        120..=7_200 => format!("{} minutes", seconds / 60),
+        7_201..=172_800 => format!("{} hours", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
     }
+}
+
+/// What strangers wrote, without what a terminal would obey, and what makes the rest of a line read otherwise.
+fn clean(text: impl std::fmt::Display) -> String {
+    let obeyed =
+        |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let text = text.to_string();
+    text.chars()
+        .map(|c| if obeyed(c) { '\u{fffd}' } else { c })
+        .collect()
 }
 
 /// Prints a line to standard output; a closed pipe is no reason to fail.

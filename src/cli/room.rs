@@ -10,9 +10,8 @@ use ruma::OwnedEventId;
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::server;
 
-use super::{RoomInspect, RoomPolicies, say};
+use super::{RoomInspect, RoomPolicies, on_store, say};
 
 pub(super) fn inspect(config: &Config, args: RoomInspect) -> anyhow::Result<()> {
     on_store(config, async |store| run(store, args).await)
@@ -25,18 +24,6 @@ pub(super) fn policies(config: &Config, args: &RoomPolicies) -> anyhow::Result<(
         let head = inspect::find(store, &args.room).await?;
         let report = inspect::policies(store, &head, entity.as_ref()).await?;
         tell(args.json, &report, policies::text)
-    })
-}
-
-fn on_store(
-    config: &Config,
-    work: impl AsyncFnOnce(&Store) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    super::block_on(async {
-        let store = server::open_store(config).await?;
-        let done = work(&store).await;
-        store.close().await;
-        done
     })
 }
 

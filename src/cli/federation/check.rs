@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::server::{self, signing_key};
 
 use super::CheckArgs;
-use crate::cli::{block_on, say};
+use crate::cli::{block_on, clean, say};
 
 pub(super) fn check(config: &Config, args: &CheckArgs) -> anyhow::Result<()> {
     let server = match &args.server {
@@ -57,7 +57,7 @@ fn line(finding: &Finding) -> String {
         Level::Note => "note",
         Level::Bad => "bad ",
     };
-    let what = format!("{level}  {:10}  {}", finding.step, finding.what);
+    let what = format!("{level}  {:10}  {}", finding.step, clean(&finding.what));
     if finding.remedy.is_empty() {
         what
     } else {

@@ -1,6 +1,7 @@
 //! What is known of servers, for people to read on a terminal.
 
 use super::gather::{Details, Key, Line, MOST, Waiting};
+use crate::cli::{clean, how_long};
 
 /// Characters of a reason in a table.
 const MAX_REASON: usize = 80;
@@ -36,12 +37,12 @@ fn cells(line: &Line, now: i64) -> [String; 6] {
     let nothing = || "-".to_owned();
     let reason = line.last_failure.as_deref().map(|why| {
         let short: String = why.chars().take(MAX_REASON).collect();
-        plain(&short)
+        clean(&short)
     });
     [
-        plain(&line.server),
+        clean(&line.server),
         line.failing_since
-            .map_or_else(nothing, |ms| span(now.saturating_sub(ms))),
+            .map_or_else(nothing, |ms| how_long(now.saturating_sub(ms))),
         next(line, now).unwrap_or_else(nothing),
         format!(
             "{} / {}",
@@ -59,7 +60,7 @@ fn next(line: &Line, now: i64) -> Option<String> {
     Some(if at <= now {
         "now".to_owned()
     } else {
-        format!("in {}", span(at.saturating_sub(now)))
+        format!("in {}", how_long(at.saturating_sub(now)))
     })
 }
 
@@ -85,16 +86,21 @@ fn columns<const N: usize>(rows: &[[String; N]]) -> String {
 pub(super) fn details(details: &Details, now: i64) -> String {
     let line = &details.line;
     let mut lines = vec![
-        format!("server: {}", plain(&line.server)),
+        format!("server: {}", clean(&line.server)),
         format!("rooms that both are in: {}", line.rooms),
         waiting(line.waiting),
         match line.last_reached {
-            Some(ms) => format!("took something last: {} ago", span(now.saturating_sub(ms))),
+            Some(ms) => format!(
+                "took something last: {} ago",
+                how_long(now.saturating_sub(ms))
+            ),
             None => "took something last: never, as far as is known".to_owned(),
         },
     ];
     if line.failures > 0 {
-        let since = line.failing_since.map(|ms| span(now.saturating_sub(ms)));
+        let since = line
+            .failing_since
+            .map(|ms| how_long(now.saturating_sub(ms)));
         lines.push(format!(
             "fails: {} times in a row, since {}; tried again {}",
             line.failures,
@@ -105,7 +111,7 @@ pub(super) fn details(details: &Details, now: i64) -> String {
         lines.push("fails: no".to_owned());
     }
     if let Some(why) = &line.last_failure {
-        lines.push(format!("last failure: {}", plain(why)));
+        lines.push(format!("last failure: {}", clean(why)));
     }
     let through = |closed: Option<&str>| match closed {
         Some(why) => format!("not let through: it {why}"),
@@ -124,12 +130,12 @@ pub(super) fn details(details: &Details, now: i64) -> String {
         .as_deref()
         .filter(|why| !why.is_empty())
     {
-        lines.push(format!("blocked because: {}", plain(reason)));
+        lines.push(format!("blocked because: {}", clean(reason)));
     }
     match details.keys_fetched {
         Some(ms) => lines.push(format!(
             "keys, fetched {} ago:",
-            span(now.saturating_sub(ms))
+            how_long(now.saturating_sub(ms))
         )),
         None if details.keys.is_empty() => lines.push("keys: none are known".to_owned()),
         None => lines.push("keys:".to_owned()),
@@ -150,15 +156,18 @@ fn sent(details: &Details, now: i64) -> Vec<String> {
 }
 
 fn key(key: &Key, now: i64) -> String {
-    let id = plain(&key.id);
+    let id = clean(&key.id);
     match (key.valid_until, key.expired) {
-        (_, Some(ms)) => format!("  {id}  out of use since {}", span(now.saturating_sub(ms))),
+        (_, Some(ms)) => format!(
+            "  {id}  out of use since {}",
+            how_long(now.saturating_sub(ms))
+        ),
         (Some(ms), None) if ms > now => {
-            format!("  {id}  good for {} more", span(ms.saturating_sub(now)))
+            format!("  {id}  good for {} more", how_long(ms.saturating_sub(now)))
         }
         (Some(ms), None) => format!(
             "  {id}  was good until {} ago; asked for when it is needed",
-            span(now.saturating_sub(ms))
+            how_long(now.saturating_sub(ms))
         ),
         (None, None) => format!("  {id}"),
     }
@@ -185,23 +194,6 @@ fn count(number: usize) -> String {
     } else {
         number.to_string()
     }
-}
-
-/// A time in words.
-fn span(ms: i64) -> String {
-    let seconds = ms.max(0) / 1000;
-    match seconds {
-        0..=120 => format!("{seconds} seconds"),
-        121..=7_200 => format!("{} minutes", seconds / 60),
-        7_201..=172_800 => format!("{} hours", seconds / 3_600),
-        _ => format!("{} days", seconds / 86_400),
-    }
-}
-
-/// Strangers' text, of which a terminal does nothing.
-fn plain(text: &str) -> String {
-    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    text.chars().map(shown).collect()
 }
 
 #[cfg(test)]

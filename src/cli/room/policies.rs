@@ -2,7 +2,7 @@
 
 use rhizome_inspect::{PolicyLine, PolicyReport};
 
-use super::text::clean;
+use crate::cli::clean;
 
 pub(super) fn text(report: &PolicyReport) -> String {
     let mut lines: Vec<String> = report.rules.iter().map(line).collect();

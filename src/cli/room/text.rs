@@ -8,6 +8,8 @@ use rhizome_inspect::{
     RoomReport,
 };
 
+use crate::cli::clean;
+
 /// More servers than this aren't named.
 const MAX_SERVERS: usize = 20;
 
@@ -16,16 +18,6 @@ macro_rules! line {
     ($out:expr, $($what:tt)*) => {{
         let _ = writeln!($out, $($what)*);
     }};
-}
-
-/// What strangers wrote, without what a terminal would obey, and what makes the rest of a line read otherwise.
-pub(super) fn clean(text: impl Display) -> String {
-    let obeyed =
-        |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let text = text.to_string();
-    text.chars()
-        .map(|c| if obeyed(c) { '\u{fffd}' } else { c })
-        .collect()
 }
 
 fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
