@@ -158,7 +158,7 @@ impl Deref for App {
 impl Parts {
     /// Milliseconds of the monotonic clock.
     pub(crate) fn now_monotonic_ms(&self) -> u64 {
-        u64::try_from(self.store.clock().monotonic().as_millis()).unwrap_or(u64::MAX)
+        rhizome_edge::limits::ms(self.store.clock().monotonic())
     }
 
     /// What is known of hashing passwords.

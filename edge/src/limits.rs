@@ -5,6 +5,7 @@ use std::{
     hash::{BuildHasher, Hash, RandomState},
     net::IpAddr,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 /// Buckets kept at most.
@@ -19,6 +20,11 @@ pub struct Rate {
     pub per_second: f64,
     /// Requests that may come at once.
     pub burst: u32,
+}
+
+/// A time as buckets count it, in milliseconds.
+pub fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What one subscriber usually has: an IPv4 address or an IPv6 /64.

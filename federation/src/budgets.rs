@@ -7,7 +7,7 @@ use std::{hash::Hash, net::IpAddr, sync::Arc};
 
 use rhizome_edge::{
     Bodies, Place, Places, Reservation,
-    limits::{Buckets, Rate},
+    limits::{Buckets, Rate, ms},
 };
 use rhizome_storage::Clock;
 use ruma::{OwnedServerName, ServerName};
@@ -218,7 +218,7 @@ impl Budgets {
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX)
+        ms(self.clock.monotonic())
     }
 }
 

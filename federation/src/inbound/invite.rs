@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use http::StatusCode;
+use rhizome_edge::limits::ms;
 use rhizome_protocol::{Membership, Pdu, RoomRules, sign};
 use rhizome_rooms::{
     Error,
@@ -165,8 +166,7 @@ fn require_rate(fed: &Federation, origin: &ServerName) -> Result<(), MatrixError
     let Some(rate) = fed.config().invites else {
         return Ok(());
     };
-    let now = fed.store().clock().monotonic().as_millis();
-    let now = u64::try_from(now).unwrap_or(u64::MAX);
+    let now = ms(fed.store().clock().monotonic());
     let taken = fed.inbound().invites.take(rate, origin, 1, now);
     taken.map_err(MatrixError::limit_exceeded)
 }

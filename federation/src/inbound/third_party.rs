@@ -11,7 +11,7 @@ use axum::extract::State;
 use futures_util::{StreamExt as _, stream};
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use rhizome_edge::limits::Rate;
+use rhizome_edge::limits::{Rate, ms};
 use rhizome_protocol::{Membership, Object, Pdu, auth::signing_keys, canonical, content::text};
 use rhizome_rooms::{
     membership::{self, Action, MembershipChange},
@@ -94,8 +94,7 @@ async fn bound(
 }
 
 fn require_rate(fed: &Federation, peer: Option<IpAddr>, count: usize) -> Result<(), MatrixError> {
-    let now = fed.store().clock().monotonic().as_millis();
-    let now = u64::try_from(now).unwrap_or(u64::MAX);
+    let now = ms(fed.store().clock().monotonic());
     let count = u32::try_from(count).unwrap_or(u32::MAX).max(1);
     let told = &fed.inbound().told;
     let taken = match peer {

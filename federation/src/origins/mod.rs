@@ -25,8 +25,9 @@ use std::{
     time::Duration,
 };
 
+use rhizome_edge::limits::ms;
 use rhizome_protocol::Pdu;
-use rhizome_storage::{Clock, InboundSeen, millis};
+use rhizome_storage::{Clock, InboundSeen};
 use ruma::ServerName;
 
 pub(crate) use self::known::Noted;
@@ -93,7 +94,7 @@ impl Origins {
         });
         match owes {
             Some(owes) if matches!(kind, Kind::Transaction | Kind::State) => {
-                Err(MatrixError::limit_exceeded(whole_millis(owes)))
+                Err(MatrixError::limit_exceeded(ms(owes)))
             }
             _ => Ok(()),
         }
@@ -202,7 +203,7 @@ impl Origins {
     }
 
     fn now_ms(&self) -> u64 {
-        whole_millis(self.now())
+        ms(self.now())
     }
 }
 
@@ -220,10 +221,6 @@ impl Drop for Deciding<'_> {
         let took = self.origins.now().saturating_sub(self.begun);
         self.origins.book(self.origin, price_of_time(took));
     }
-}
-
-fn whole_millis(time: Duration) -> u64 {
-    u64::try_from(millis(time)).unwrap_or(u64::MAX)
 }
 
 /// Of milliseconds.

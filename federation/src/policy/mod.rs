@@ -13,7 +13,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use http::Method;
-use rhizome_edge::limits::{Buckets, Rate};
+use rhizome_edge::limits::{Buckets, Rate, ms};
 use rhizome_protocol::{Pdu, Rejection, policy::PolicyServer};
 use rhizome_rooms::{
     Error,
@@ -333,8 +333,4 @@ async fn one_of_many(
         Ok(Answer::Refused) => (pdu, true),
         Ok(Answer::NotNow(_)) | Err(_) => (pdu, false),
     }
-}
-
-fn ms(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -27,7 +27,10 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::Url;
 use rhizome_decoder::Decoders;
-use rhizome_edge::{Places, limits::Buckets};
+use rhizome_edge::{
+    Places,
+    limits::{Buckets, ms},
+};
 use rhizome_storage::{Cache, millis};
 use ring::digest::{SHA256, digest};
 use ruma::{OwnedUserId, UserId};
@@ -175,8 +178,7 @@ impl Previews {
         let Some(rate) = self.0.config.rate else {
             return Ok(());
         };
-        let now = self.0.fed.store().clock().monotonic().as_millis();
-        let now = u64::try_from(now).unwrap_or(u64::MAX);
+        let now = ms(self.0.fed.store().clock().monotonic());
         let taken = self.0.users.take(rate, user, 1, now);
         taken.map_err(MatrixError::limit_exceeded)
     }

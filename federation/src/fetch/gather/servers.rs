@@ -11,7 +11,7 @@ use std::{
 
 use ruma::{OwnedServerName, ServerName};
 
-use rhizome_edge::limits::{Buckets, Rate};
+use rhizome_edge::limits::{Buckets, Rate, ms};
 
 /// What a server may make us ask of itself: so much is needed after days of absence from many rooms.
 const OF_ITSELF: Rate = Rate {
@@ -149,10 +149,6 @@ impl Servers {
         self.may_trouble_others(cause, now)
             && self.as_another.take(AS_ANOTHER, asked, 1, ms(now)).is_ok()
     }
-}
-
-fn ms(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
