@@ -3,11 +3,13 @@
 //!
 //! What the room's state names is remembered by state version, so that most rooms, which have none, cost nothing.
 
+use std::sync::Arc;
+
 use rhizome_protocol::{
     Pdu, Rejection,
     policy::{KIND, PolicyServer},
 };
-use rhizome_storage::{Cache, EventNo, RoomHead, RoomNo};
+use rhizome_storage::{Cache, EventNo, RoomHead, RoomNo, StoredEvent};
 
 use crate::{Rooms, error::Result};
 
@@ -81,11 +83,20 @@ async fn named(rooms: &Rooms, head: &RoomHead) -> Result<Option<EventNo>> {
 ///
 /// The database's.
 pub async fn stands(rooms: &Rooms, head: &RoomHead, pdu: &Pdu) -> Result<bool> {
-    let (Some(at), Some(key)) = (head.snapshot, pdu.state_key()) else {
-        return Ok(false);
-    };
-    let stands = rooms.store().state_event(at, pdu.kind(), key).await?;
+    let stands = in_its_place(rooms, head, pdu).await?;
     Ok(stands.is_some_and(|event| event.pdu.event_id() == pdu.event_id()))
+}
+
+/// The event that stands now where this one would in the room's state.
+pub(crate) async fn in_its_place(
+    rooms: &Rooms,
+    head: &RoomHead,
+    pdu: &Pdu,
+) -> Result<Option<Arc<StoredEvent>>> {
+    let (Some(at), Some(key)) = (head.snapshot, pdu.state_key()) else {
+        return Ok(None);
+    };
+    Ok(rooms.store().state_event(at, pdu.kind(), key).await?)
 }
 
 /// What the room's policy server has to do with an event that has just come.

@@ -49,7 +49,7 @@ pub fn queue(
         {
             continue;
         }
-        let units = by_server.entry(message.user.server_name().to_owned());
+        let units = by_server.entry(server.to_owned());
         let units = units.or_default();
         match units.last_mut() {
             Some(unit) if unit.size + message.size <= MAX_EDU_BYTES => unit.add(message),

@@ -4,9 +4,8 @@
 use ruma::{OwnedServerName, ServerName};
 use serde_json::Value;
 
-use crate::{
-    Incoming, Object, Pdu, Rejection, canonical::JsonError, content::text, hash, redact, sign,
-};
+use super::rejection::json_error;
+use crate::{Incoming, Object, Pdu, Rejection, content::text, hash, redact, sign};
 
 /// The type of the state event, with an empty state key, that names a room's policy server.
 pub const KIND: &str = "m.room.policy";
@@ -89,9 +88,8 @@ impl PolicyServer {
                 format!("{server} gave no signature by the key that the room has in {KIND}");
             Rejection::new(Rejection::POLICY, reason)
         };
-        let invalid = |error: JsonError| Rejection::new("PDU format", error.to_string());
         let signature = self.signature(answer).ok_or_else(unsigned)?;
-        let mut event = Incoming::parse(pdu.json().as_bytes()).map_err(invalid)?;
+        let mut event = Incoming::parse(pdu.json().as_bytes()).map_err(json_error)?;
         let empty = || Value::Object(Object::new());
         let signatures = event.object.entry("signatures").or_insert_with(empty);
         let all = signatures.as_object_mut().ok_or_else(unsigned)?;

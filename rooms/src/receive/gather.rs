@@ -142,7 +142,7 @@ async fn followed(
         match by_id.get(&**id) {
             Some(event) if event.pdu.room_id() != pdu.room_id() => {
                 let reason = format!("prev event {id} is of another room");
-                followed.rejection = Some(Rejection::new("PDU format", reason));
+                followed.rejection = Some(Rejection::new(Rejection::FORMAT, reason));
             }
             Some(event) if event.state_after.is_some() => {
                 followed.prevs.push((*event).clone());

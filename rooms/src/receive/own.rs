@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Error, Rooms,
     error::Result,
-    policy_server::Asked,
+    policy_server::{Asked, in_its_place},
     send::{SendOptions, Sent, commit_error, known_room, queue::Warm, tries::Tries},
     sticky::with_sticky,
 };
@@ -108,10 +108,7 @@ async fn require_replaced(
     let Some(replaces) = &options.replaces else {
         return Ok(());
     };
-    let (Some(at), Some(key)) = (head.snapshot, pdu.state_key()) else {
-        return Err(Error::Replaced);
-    };
-    let stands = rooms.store().state_event(at, pdu.kind(), key).await?;
+    let stands = in_its_place(rooms, head, pdu).await?;
     if stands.is_some_and(|stands| stands.pdu.event_id() == replaces) {
         return Ok(());
     }

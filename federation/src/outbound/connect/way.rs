@@ -31,6 +31,13 @@ struct State {
     lost: Option<(Instant, Reason)>,
 }
 
+impl State {
+    fn knows_places_of(&self, route: &Arc<Route>) -> bool {
+        let known = self.route.as_ref();
+        known.is_some_and(|known| Arc::ptr_eq(known, route))
+    }
+}
+
 /// The place in use.
 struct Holding {
     /// The route for which the client was made.
@@ -52,14 +59,10 @@ impl Way {
     pub(super) fn held(&self, route: &Arc<Route>, tried: &[SocketAddr]) -> Option<Held> {
         let state = self.state();
         let holding = state.held.as_ref()?;
-        let is_known = state
-            .route
-            .as_ref()
-            .is_some_and(|it| Arc::ptr_eq(it, route));
         // While a place is looked for, the one in use may still be that of the route before, with its manners.
         let is_for_it = holding.is_sure && holding.route == *route;
         let is_of_use = is_for_it && !tried.contains(&holding.held.at);
-        (is_known && is_of_use).then(|| holding.held.clone())
+        (state.knows_places_of(route) && is_of_use).then(|| holding.held.clone())
     }
 
     /// Waits until nobody else is looking for a place.
@@ -70,11 +73,7 @@ impl Way {
     /// Whether the places are those of this answer of discovery's. A later one, though it says the same, is an occasion to
     /// look again.
     pub(super) fn knows_places_of(&self, route: &Arc<Route>) -> bool {
-        let state = self.state();
-        state
-            .route
-            .as_ref()
-            .is_some_and(|it| Arc::ptr_eq(it, route))
+        self.state().knows_places_of(route)
     }
 
     /// From now on the places are these.
