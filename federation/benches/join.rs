@@ -130,11 +130,7 @@ fn measure(folder: &Path, servers: usize, postgres: bool) {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let database = if postgres {
-            TestDatabase::postgres().await
-        } else {
-            TestDatabase::sqlite()
-        };
+        let database = TestDatabase::new(postgres).await;
         let store = Store::open(Options::new(database.url())).await.unwrap();
         run(folder, servers, &store).await;
         store.close().await;

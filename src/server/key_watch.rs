@@ -171,11 +171,7 @@ mod tests {
     #[tokio::test]
     async fn a_process_that_goes_on_with_an_old_key_stops_in_time() {
         for postgres in [false, true] {
-            let database = if postgres {
-                TestDatabase::postgres().await
-            } else {
-                TestDatabase::sqlite()
-            };
+            let database = TestDatabase::new(postgres).await;
             let clock = Clock::manual(1_700_000_000_000);
             let options = Options {
                 clock: clock.clone(),

@@ -8,18 +8,19 @@
 mod failover;
 mod plans;
 mod relations;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
 pub use self::failover::cut_connections;
 pub use self::plans::check_commit_plans;
 pub use self::relations::{blank_relations, forget_relations, relation_rows, thread_rows};
+pub use self::waiting::{Pauses, eventually, soon};
 use crate::engine::database::Database;
 use crate::engine::migrate;
 use crate::engine::sql::Columns as _;
@@ -101,6 +102,24 @@ impl TestDatabase {
         }
     }
 
+    /// One of either.
+    pub async fn new(postgres: bool) -> Self {
+        if postgres {
+            Self::postgres().await
+        } else {
+            Self::sqlite()
+        }
+    }
+
+    /// So many of either.
+    pub async fn several(postgres: bool, count: usize) -> Vec<Self> {
+        let mut databases = Vec::with_capacity(count);
+        for _ in 0..count {
+            databases.push(Self::new(postgres).await);
+        }
+        databases
+    }
+
     /// One of each.
     pub async fn both() -> [Self; 2] {
         [Self::sqlite(), Self::postgres().await]
@@ -147,31 +166,6 @@ async fn connect(url: &str) -> sqlx::AnyConnection {
     sqlx::any::install_default_drivers();
     let connected = sqlx::AnyConnection::connect(url).await;
     connected.expect("the database can be reached")
-}
-
-/// How long a test waits for what has to come. Nothing is decided by it but when to call a test failed.
-const PATIENCE: Duration = Duration::from_mins(1);
-
-/// Waits for what has to come, or fails with its name.
-pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let done = tokio::time::timeout(PATIENCE, future).await;
-    done.unwrap_or_else(|_| panic!("it never happened: {what}"))
-}
-
-/// Waits until something is so, or fails with its name. It is looked at again and again, less and less often:
-/// tests have no other place that does so.
-pub async fn eventually<R>(what: &str, holds: impl Fn() -> R)
-where
-    R: Future<Output = bool>,
-{
-    let looking = async {
-        let mut pause = Duration::from_millis(1);
-        while !holds().await {
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(32));
-        }
-    };
-    soon(what, looking).await;
 }
 
 /// How many readers there are that hear of news.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use http::Method;
+use rhizome_storage::testing::Pauses;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -21,8 +22,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// … and now and then: enough for whatever is put off to be done.
 const LONG_PAUSE: Duration = Duration::from_mins(2);
 const LOOKS_FOR_LONG: usize = 10;
-/// Servers need some of ours as well.
-const REAL_PAUSE: Duration = Duration::from_millis(10);
 /// After so many looks somebody says something once more: what a server lacks it sees by what comes next.
 const LOOKS_FOR_WORDS: usize = 60;
 /// A complete history, as far as stories go.
@@ -44,14 +43,15 @@ impl World {
     /// In what they still don't when nobody has the patience any more.
     pub async fn agrees(&mut self, patience: Duration) -> Result<usize, String> {
         let until = Instant::now() + patience;
-        let mut at = 0;
+        let (mut at, mut pauses) = (0, Pauses::default());
         loop {
             if at % LOOKS_FOR_WORDS == 0 {
                 self.everybody_speaks(at).await;
             }
             let is_long = at % LOOKS_FOR_LONG == LOOKS_FOR_LONG - 1;
             self.passes(if is_long { LONG_PAUSE } else { PAUSE });
-            tokio::time::sleep(REAL_PAUSE).await;
+            // Servers need some of ours as well.
+            pauses.next().await;
             let is_last = Instant::now() > until;
             let came = self.looks_around(is_last).await;
             let unsound = self.is_unsound();

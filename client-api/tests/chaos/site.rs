@@ -119,11 +119,7 @@ impl Site {
     /// A server that doesn't run yet, whose clock shows `now_ms`.
     pub async fn new(index: usize, story: &str, now_ms: i64, postgres: bool) -> Self {
         let name = server_name(index);
-        let database = if postgres {
-            Box::pin(TestDatabase::postgres()).await
-        } else {
-            TestDatabase::sqlite()
-        };
+        let database = Box::pin(TestDatabase::new(postgres)).await;
         Self {
             title: format!("{story}, {name}"),
             name: name.try_into().unwrap(),

@@ -37,11 +37,7 @@ impl Stand {
         let mut databases = Vec::new();
         let mut stores = Vec::new();
         for index in 0..3 {
-            let database = if postgres && index == 1 {
-                TestDatabase::postgres().await
-            } else {
-                TestDatabase::sqlite()
-            };
+            let database = TestDatabase::new(postgres && index == 1).await;
             let options = Options {
                 clock: clock.clone(),
                 ..database.options()

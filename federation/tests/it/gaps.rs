@@ -166,14 +166,7 @@ async fn the_state_after_what_is_missing_is_asked_for_first() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_server_lacks_is_seldom_asked_for() {
     for postgres in [false, true] {
-        let mut databases = Vec::new();
-        for _ in 0..2 {
-            databases.push(if postgres {
-                TestDatabase::postgres().await
-            } else {
-                TestDatabase::sqlite()
-            });
-        }
+        let databases = TestDatabase::several(postgres, 2).await;
         Box::pin(seldom(&databases)).await;
         for database in databases {
             database.remove().await;

@@ -46,14 +46,7 @@ async fn fork(from: &Server, to: &Server, user: &UserId, room: &RoomId, txn: &st
 #[tokio::test(flavor = "multi_thread")]
 async fn loose_ends_are_tied_up_where_somebody_may() {
     for postgres in [false, true] {
-        let mut databases = Vec::new();
-        for _ in 0..2 {
-            databases.push(if postgres {
-                TestDatabase::postgres().await
-            } else {
-                TestDatabase::sqlite()
-            });
-        }
+        let databases = TestDatabase::several(postgres, 2).await;
         Box::pin(tying(&databases)).await;
         for database in databases {
             database.remove().await;

@@ -41,14 +41,7 @@ struct Town {
 
 impl Town {
     async fn new(postgres: bool, servers: usize) -> Self {
-        let mut databases = Vec::new();
-        for _ in 0..servers {
-            databases.push(if postgres {
-                TestDatabase::postgres().await
-            } else {
-                TestDatabase::sqlite()
-            });
-        }
+        let databases = TestDatabase::several(postgres, servers).await;
         Self {
             network: Network::default(),
             clock: Clock::manual(START),

@@ -94,11 +94,7 @@ where
     let mut databases = Vec::new();
     let mut servers = Vec::new();
     for index in 0..count {
-        let database = if postgres {
-            TestDatabase::postgres().await
-        } else {
-            TestDatabase::sqlite()
-        };
+        let database = TestDatabase::new(postgres).await;
         let options = Options {
             presence: PresenceOptions {
                 enabled: true,

@@ -39,11 +39,7 @@ where
         let mut databases = Vec::new();
         let mut servers = Vec::new();
         for index in 0..N {
-            let database = if postgres {
-                TestDatabase::postgres().await
-            } else {
-                TestDatabase::sqlite()
-            };
+            let database = TestDatabase::new(postgres).await;
             servers.push(server(database.open().await, index));
             databases.push(database);
         }

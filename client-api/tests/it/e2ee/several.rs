@@ -39,11 +39,7 @@ pub async fn on(postgres: bool, count: u8, story: impl AsyncFn(&mut Several)) {
     let network = Network::default();
     let mut servers = Vec::new();
     for index in 0..count {
-        let database = if postgres {
-            TestDatabase::postgres().await
-        } else {
-            TestDatabase::sqlite()
-        };
+        let database = TestDatabase::new(postgres).await;
         servers.push(One::start(index, database, &network).await);
     }
     let mut all = Several { network, servers };
