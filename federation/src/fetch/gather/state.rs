@@ -125,7 +125,10 @@ pub(in crate::fetch) async fn at_gap(
             Told::Nobody => nobody = true,
         }
     }
-    if nobody && let Told::State(state) = told_at(fed, search, head, event_id, None).await? {
+    if nobody
+        && !has_enough(gathered)
+        && let Told::State(state) = told_at(fed, search, head, event_id, None).await?
+    {
         gathered.states_before.insert(event_id.to_owned(), state);
         came = true;
     }
