@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-APIS = ["client-server", "server-server"]
+APIS = ["client-server", "server-server", "application-service"]
 METHODS = ["get", "put", "post", "delete"]
 JSON = "application/json"
 # The keywords that contract/src/schema.rs understands.

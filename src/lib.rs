@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 mod demo;
 mod http;
+mod metrics;
 pub mod server;
 pub mod tasks;
 mod tls;

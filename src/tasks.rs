@@ -1,7 +1,9 @@
 //! The supervisor: every long-lived task has a name, is started here, and is started again with
 //! back-off when it fails.
 
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinError;
@@ -18,6 +20,8 @@ const RECOVERED: Duration = Duration::from_mins(1);
 pub struct Tasks {
     stop: CancellationToken,
     tracker: TaskTracker,
+    /// How often each was started again.
+    restarts: Arc<Mutex<BTreeMap<&'static str, u64>>>,
 }
 
 impl Tasks {
@@ -26,7 +30,13 @@ impl Tasks {
         Self {
             stop,
             tracker: TaskTracker::new(),
+            restarts: Arc::default(),
         }
+    }
+
+    /// How often each task was started again, by name.
+    pub fn restarts(&self) -> BTreeMap<&'static str, u64> {
+        lock(&self.restarts).clone()
     }
 
     /// Runs `task` under `name` until the server stops; starts it again when it returns, fails or
@@ -37,6 +47,8 @@ impl Tasks {
         Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
         let stop = self.stop.clone();
+        let restarts = self.restarts.clone();
+        lock(&restarts).entry(name).or_default();
         self.tracker.spawn(async move {
             let mut pause = FIRST_PAUSE;
             loop {
@@ -49,6 +61,7 @@ impl Tasks {
                 if started.elapsed() >= RECOVERED {
                     pause = FIRST_PAUSE;
                 }
+                *lock(&restarts).entry(name).or_default() += 1;
                 tracing::error!(task = name, pause = ?pause, "task ended: {}; starting it again", why(ended));
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
@@ -68,6 +81,10 @@ impl Tasks {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn why(ended: Result<anyhow::Result<()>, JoinError>) -> String {
     match ended {
         Ok(Ok(())) => "it returned".to_owned(),
@@ -78,7 +95,6 @@ fn why(ended: Result<anyhow::Result<()>, JoinError>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
@@ -107,6 +123,7 @@ mod tests {
         });
         third.recv().await.unwrap();
         assert_eq!(runs.load(Ordering::SeqCst), 3);
+        assert_eq!(tasks.restarts(), BTreeMap::from([("test", 2)]));
         stop.cancel();
         assert!(tasks.wait(Duration::from_secs(5)).await);
     }

@@ -63,6 +63,47 @@ pub fn pairs(query: &str) -> Vec<(String, String)> {
     pairs.map(|Query(pairs)| pairs).unwrap_or_default()
 }
 
+/// What a query says of the event that is to be sent, beside its content.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Beside {
+    /// For how many milliseconds it is sticky.
+    pub sticky_ms: Option<u32>,
+    /// When it was made, in milliseconds since 1970, if that isn't now.
+    pub origin_server_ts: Option<i64>,
+}
+
+impl Beside {
+    /// Reads it. When an event was made, only application services say; of others that isn't heard
+    /// (<https://spec.matrix.org/v1.19/application-service-api/#timestamp-massaging>).
+    ///
+    /// # Errors
+    /// 400 `M_INVALID_PARAM`
+    pub fn read(who: &Caller, query: Option<&str>) -> Result<Self, MatrixError> {
+        let made = query.filter(|_| who.service.is_some());
+        Ok(Self {
+            sticky_ms: sticky_ms(query)?,
+            origin_server_ts: made_ms(made)?,
+        })
+    }
+}
+
+/// When an event was made: what canonical JSON can say.
+fn made_ms(query: Option<&str>) -> Result<Option<i64>, MatrixError> {
+    const LATEST: i64 = (1 << 53) - 1;
+    let parts = query.unwrap_or_default().split('&');
+    let Some(made) = parts
+        .filter_map(|part| part.strip_prefix("ts="))
+        .next_back()
+    else {
+        return Ok(None);
+    };
+    let digits = made.bytes().all(|byte| byte.is_ascii_digit());
+    let made = made.parse().ok();
+    let made = made.filter(|ms| digits && (0..=LATEST).contains(ms));
+    made.map(Some)
+        .ok_or_else(|| MatrixError::invalid_param("ts is a number of milliseconds since 1970"))
+}
+
 /// For how many milliseconds an event is to be sticky, if it is
 /// ([MSC4354](https://github.com/matrix-org/matrix-spec-proposals/pull/4354)).
 pub fn sticky_ms(query: Option<&str>) -> Result<Option<u32>, MatrixError> {

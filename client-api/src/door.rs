@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
-use rhizome_edge::{Api, Asked, Caller, Identity, Proof};
+use rhizome_edge::{Api, Asked, Caller, Identity, Proof, Shown};
 use tokio_util::task::TaskTracker;
 
 use crate::{
     App, MatrixError,
     auth::{
-        standing,
+        acting, standing,
         token::{authenticate, authenticate_locked, token_of},
     },
     e2ee::backup,
@@ -51,36 +51,19 @@ impl Api for App {
     }
 
     async fn admit(&self, asked: Asked<Kind>, head: &Request<()>) -> Result<Identity, MatrixError> {
-        let token = match asked.proof {
-            // There are no application services yet: where only theirs may authenticate, nobody does.
-            Proof::Nothing | Proof::Service | Proof::ServiceIfAny | Proof::Server => None,
-            Proof::User | Proof::UserIfAny | Proof::Administrator => match token_of(head) {
-                Err(_) if is_for_all(asked) => None,
-                token => token?,
-            },
-        };
-        let identity = match token {
-            Some(token) => match found(self, &token, asked).await {
-                Err(error) if is_for_all(asked) && error.errcode == "M_UNKNOWN_TOKEN" => {
-                    Identity::Nobody
-                }
-                user => self.identity(asked, user?).await?,
-            },
-            None if asked.proof == Proof::User => return Err(MatrixError::missing_token()),
-            None => Identity::Nobody,
-        };
-        if !asked.guests && identity.user().is_some_and(|user| user.is_guest) {
-            return Err(MatrixError::not_for_guests("Guests may not do this"));
+        let identity = self.identity(asked, head).await?;
+        let is_for_administrators = asked.proof == Proof::Administrator;
+        if !is_for_administrators {
+            require_welcome(asked, identity.user())?;
         }
-        if !asked.suspended && identity.user().is_some_and(|user| user.is_suspended) {
-            return Err(standing::suspended());
+        self.count(asked, &identity)
+            .map_err(MatrixError::limit_exceeded)?;
+        if is_for_administrators && !matches!(identity, Identity::Administrator(_)) {
+            // Before anything of the body is read.
+            return Err(MatrixError::forbidden(
+                "You are not an administrator of this server",
+            ));
         }
-        let now = self.now_monotonic_ms();
-        match identity.user() {
-            Some(user) => self.limits.take_user(asked.kind, &user.user_id, now),
-            None => self.limits.take_from(asked.kind, asked.peer, now),
-        }
-        .map_err(MatrixError::limit_exceeded)?;
         Ok(identity)
     }
 
@@ -95,19 +78,92 @@ impl Api for App {
 }
 
 impl App {
+    /// Who it is, by their token.
+    async fn identity(
+        &self,
+        asked: Asked<Kind>,
+        head: &Request<()>,
+    ) -> Result<Identity, MatrixError> {
+        let token = match asked.proof {
+            Proof::Nothing | Proof::Server => return Ok(Identity::Nobody),
+            // Whatever else somebody shows isn't asked for here.
+            Proof::ServiceIfAny => {
+                let token = token_of(head).ok().flatten();
+                return Ok(Identity::Shown(acting::shown(self, token.as_deref())));
+            }
+            Proof::User | Proof::UserIfAny | Proof::Administrator | Proof::Service => {
+                match token_of(head) {
+                    Err(_) if is_for_all(asked) => None,
+                    token => token?,
+                }
+            }
+        };
+        let Some(token) = token else {
+            return match asked.proof {
+                Proof::User | Proof::Administrator => Err(MatrixError::missing_token()),
+                _ => Ok(Identity::Nobody),
+            };
+        };
+        if let Some(service) = acting::service_of(self, &token) {
+            let query = head.uri().query();
+            // Boxed: few requests are of services.
+            let service = Box::pin(acting::act(self, &service, asked, query)).await?;
+            return Ok(Identity::Service(service));
+        }
+        match found(self, &token, asked).await {
+            Err(error) if is_for_all(asked) && error.errcode == "M_UNKNOWN_TOKEN" => {
+                Ok(Identity::Nobody)
+            }
+            user => self.user(asked, user?).await,
+        }
+    }
+
     /// Who a user is. Whether they administer the server is looked up only where that matters.
-    async fn identity(&self, asked: Asked<Kind>, user: Caller) -> Result<Identity, MatrixError> {
+    async fn user(&self, asked: Asked<Kind>, user: Caller) -> Result<Identity, MatrixError> {
         if asked.proof != Proof::Administrator {
             return Ok(Identity::User(user));
         }
         let account = self.store.account(&user.user_id).await?;
-        let administers = account.is_some_and(|account| account.admin && !account.deactivated);
+        let administers = !user.is_guest
+            && account
+                .is_some_and(|account| account.admin && !account.deactivated && !account.suspended);
         Ok(if administers {
             Identity::Administrator(user)
         } else {
             Identity::User(user)
         })
     }
+
+    /// Counts a request; when there are too many, the milliseconds after which to try again.
+    fn count(&self, asked: Asked<Kind>, identity: &Identity) -> Result<(), u64> {
+        let now = self.now_monotonic_ms();
+        if let Some(user) = identity.user() {
+            return self.limits.take_user(asked.kind, user, now);
+        }
+        match identity {
+            // Services share an address with others, and with each other; they register many, and try no secrets.
+            Identity::Shown(Shown::Service(id)) => {
+                match self.federation.services().current().by_id(id) {
+                    Some(service) if service.rate_limited => {
+                        self.limits.take(Kind::Other, ("service", id), now)
+                    }
+                    _ => Ok(()),
+                }
+            }
+            _ => self.limits.take_from(asked.kind, asked.peer, now),
+        }
+    }
+}
+
+/// Whether guests, and who is suspended, may ask.
+fn require_welcome(asked: Asked<Kind>, user: Option<&Caller>) -> Result<(), MatrixError> {
+    if !asked.guests && user.is_some_and(|user| user.is_guest) {
+        return Err(MatrixError::not_for_guests("Guests may not do this"));
+    }
+    if !asked.suspended && user.is_some_and(|user| user.is_suspended) {
+        return Err(standing::suspended());
+    }
+    Ok(())
 }
 
 async fn found(app: &App, token: &str, asked: Asked<Kind>) -> Result<Caller, MatrixError> {

@@ -3,25 +3,29 @@
 //! [`router()`] is the table of contents. A request passes through `rhizome_edge` (authentication, rate limit, body),
 //! is decoded by `ruma` in [`Ruma`], and reaches a handler of about ten lines in the file of its endpoint group.
 //!
-//! Folders import each other in one direction, from top to bottom: `sync`, which tells of everything; `room` and
+//! Folders import each other in one direction, from top to bottom: `admin`, for administrators; `sync`, which tells of everything; `room` and
 //! `history`; `account`; `push`; `auth`; `view`. `media`, `people` and `space` know none of them but `view`. What several of them need and none of them
-//! owns is a file beside them (`limits`, `content`, `account_data`, `page`, `identity`, `user_ids`) or in `place`; `door` stands before them and no
+//! owns is a file beside them (`limits`, `content`, `account_data`, `member`, `page`, `identity`, `user_ids`) or in `place`; `door` stands before them and no
 //! folder knows it.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod account;
 mod account_data;
+mod admin;
+mod appservice;
 mod auth;
 pub mod config;
 mod content;
 mod discovery;
 mod door;
 mod e2ee;
+mod figures;
 mod history;
 mod identity;
 mod jwt;
 mod limits;
 mod media;
+mod member;
 pub mod notify;
 mod page;
 mod people;
@@ -32,6 +36,7 @@ mod router;
 mod space;
 mod sync;
 pub mod tasks;
+pub mod told;
 mod user_ids;
 mod view;
 mod voip;
@@ -63,8 +68,10 @@ use crate::{
 pub use account::{
     carried::CarrySettings, guests::PutOutGuests, profile::tell::TellProfiles, users,
 };
+pub use admin::endpoints as admin_endpoints;
 pub use auth::slots::Hashing;
 pub use config::ClientConfig;
+pub use figures::ClientFigures;
 pub use jwt::{Algorithm as JwtAlgorithm, Claims as JwtClaims, JwtLogin};
 pub use media::{Files, LinkPreviews, RemoteFiles};
 pub use people::networks::{Network, Networks};
@@ -100,6 +107,8 @@ pub struct Parts {
     pub(crate) sync: sync::Shared,
     /// What other servers said of their users a moment ago.
     pub(crate) remote_profiles: RemoteProfiles,
+    /// What application services said of their networks a moment ago.
+    pub(crate) service_protocols: people::services::Protocols,
     /// Where no other server has helped with history.
     pub(crate) in_vain: InVain,
     /// Rate limits.
@@ -110,6 +119,8 @@ pub struct Parts {
     pub unfinished: TaskTracker,
     /// Password hashing.
     pub(crate) passwords: Passwords,
+    /// What is counted for who looks at it.
+    pub(crate) counts: figures::Counts,
     /// What asks the operator's services, once it is needed.
     messenger: OnceLock<Option<Messenger>>,
 }
@@ -137,11 +148,13 @@ impl App {
             tokens,
             sync: sync::Shared::default(),
             remote_profiles: RemoteProfiles::default(),
+            service_protocols: people::services::Protocols::default(),
             in_vain: InVain::default(),
             limits,
             bodies: Bodies::new(backup::MEMORY.0, backup::MEMORY.1),
             unfinished: TaskTracker::new(),
             passwords,
+            counts: figures::Counts::default(),
             messenger: OnceLock::new(),
         }))
     }

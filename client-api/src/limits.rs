@@ -3,7 +3,7 @@
 use std::{hash::Hash, net::IpAddr};
 
 use rhizome_edge::{
-    MatrixError, Place, Places,
+    Caller, MatrixError, Place, Places,
     limits::{BLOCKS_AT_ONCE, Buckets, block_of, site_of},
 };
 
@@ -47,6 +47,33 @@ pub enum Kind {
     Validation,
     /// Anything else that the specification calls rate-limited.
     Other,
+}
+
+/// Whose bucket it is: a user's, for whom an application service may act.
+#[derive(Debug, Clone, Copy)]
+pub struct By<'a> {
+    /// Who.
+    pub user: &'a UserId,
+    /// If a service acts: whether limits count for what it does.
+    pub service: Option<bool>,
+}
+
+impl<'a> From<&'a Caller> for By<'a> {
+    fn from(who: &'a Caller) -> Self {
+        Self {
+            user: &who.user_id,
+            service: who.service.as_ref().map(|service| service.is_limited),
+        }
+    }
+}
+
+impl<'a> From<&'a UserId> for By<'a> {
+    fn from(user: &'a UserId) -> Self {
+        Self {
+            user,
+            service: None,
+        }
+    }
 }
 
 /// One token bucket per kind of request and user or address.
@@ -106,11 +133,12 @@ impl Limits {
     }
 
     /// [`Limits::take`] for what a user does, who may have a rate of their own, or none.
-    pub fn take_user(&self, kind: Kind, user: &UserId, now_ms: u64) -> Result<(), u64> {
-        let Some(rate) = self.rate_of(kind, user) else {
+    pub fn take_user<'a>(&self, kind: Kind, by: impl Into<By<'a>>, now_ms: u64) -> Result<(), u64> {
+        let by = by.into();
+        let Some(rate) = self.rate_of(kind, by) else {
             return Ok(());
         };
-        self.buckets.take(rate, (kind, user), 1, now_ms)
+        self.buckets.take(rate, (kind, by.user), 1, now_ms)
     }
 
     /// [`Limits::take`] for who is known by their address only: a whole subscriber, who has many, perhaps also many blocks.
@@ -152,14 +180,15 @@ impl Limits {
     ///
     /// # Errors
     /// 429 `M_LIMIT_EXCEEDED`; 400 `M_INVALID_PARAM` for more than can ever be done at once.
-    pub fn take_many(
+    pub fn take_many<'a>(
         &self,
         kind: Kind,
-        user: &UserId,
+        by: impl Into<By<'a>>,
         count: usize,
         now_ms: u64,
     ) -> Result<(), MatrixError> {
-        let Some(rate) = self.rate_of(kind, user).filter(|_| count > 0) else {
+        let by = by.into();
+        let Some(rate) = self.rate_of(kind, by).filter(|_| count > 0) else {
             return Ok(());
         };
         let most = rate.burst.max(1);
@@ -170,15 +199,16 @@ impl Limits {
             )));
         }
         self.buckets
-            .take(rate, (kind, user), count, now_ms)
+            .take(rate, (kind, by.user), count, now_ms)
             .map_err(MatrixError::limit_exceeded)
     }
 
     /// Gives back what [`Limits::take_many`] took for a request that is refused for something else.
-    pub fn give_back(&self, kind: Kind, user: &UserId, count: usize, now_ms: u64) {
-        if let Some(rate) = self.rate_of(kind, user).filter(|_| count > 0) {
+    pub fn give_back<'a>(&self, kind: Kind, by: impl Into<By<'a>>, count: usize, now_ms: u64) {
+        let by = by.into();
+        if let Some(rate) = self.rate_of(kind, by).filter(|_| count > 0) {
             let count = u32::try_from(count).unwrap_or(u32::MAX);
-            self.buckets.give_back(rate, (kind, user), count, now_ms);
+            self.buckets.give_back(rate, (kind, by.user), count, now_ms);
         }
     }
 
@@ -210,8 +240,11 @@ impl Limits {
 
     /// What of a kind a user may do: what the operator has set for them, what the configuration says of them, what all may.
     /// Secrets are tried by whoever it is: there nobody is another's better.
-    fn rate_of(&self, kind: Kind, user: &UserId) -> Option<Rate> {
+    fn rate_of(&self, kind: Kind, By { user, service }: By<'_>) -> Option<Rate> {
         let usual = self.rate(kind)?;
+        if service == Some(false) {
+            return None;
+        }
         if matches!(kind, Kind::Login | Kind::Registration) {
             return Some(usual);
         }

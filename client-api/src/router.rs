@@ -11,6 +11,8 @@ use crate::{
         data, data_delete, deactivate, devices, fallback, filters, management, moderation, openid,
         presence, profile, register, tags,
     },
+    admin,
+    appservice::{list as network_list, ping},
     auth::{get_token, login, logout, refresh},
     discovery,
     e2ee::{backup, claim, cross_signing, dehydrated, query, send_to_device, signatures, upload},
@@ -40,6 +42,7 @@ pub fn router(app: App) -> Router {
     let table = backups(table);
     let table = keys(table);
     let table = media(table);
+    let table = admin::serve(table);
     table.into_router(app.clone()).merge(socket::routes(app))
 }
 
@@ -101,6 +104,8 @@ fn accounts(table: Table<App>) -> Table<App> {
         .serve_as(Kind::Other, bind::bind_as_once)
         .serve_as(Kind::Other, bind::unbind)
         .serve(openid::request_token)
+        // Application services.
+        .serve_as(Kind::Other, ping::ping)
         // What the operator makes of accounts.
         .serve_as(Kind::Other, moderation::get_lock)
         .serve_as(Kind::Other, moderation::put_lock)
@@ -193,6 +198,7 @@ fn writing(table: Table<App>) -> Table<App> {
         .serve(directory::visibility)
         .serve(directory::set_visibility)
         .but_suspended()
+        .serve_as(Kind::Other, network_list::set)
         .serve_as(Kind::Other, directory::get)
         .serve_as(Kind::Other, directory::search)
 }

@@ -39,8 +39,37 @@ pub fn user_id(server: &ServerName, username: &str) -> Result<OwnedUserId, Matri
     UserId::parse(format!("@{name}:{server}")).map_err(|error| invalid(error.to_string()))
 }
 
-/// `M_INVALID_USERNAME` if the operator keeps the name for themselves, or doesn't want such ones.
+/// `M_INVALID_USERNAME` for capitals, from whom what is small isn't the same: an application service that goes on by the name
+/// that it has asked for.
+pub(crate) fn require_small(username: &str) -> Result<(), MatrixError> {
+    if username.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Err(MatrixError::new(
+            StatusCode::BAD_REQUEST,
+            "M_INVALID_USERNAME",
+            "A user name has no capitals",
+        ));
+    }
+    Ok(())
+}
+
+/// 400 `M_EXCLUSIVE`: it is somebody else's to make, or to do away with.
+pub(crate) fn exclusive(message: &str) -> MatrixError {
+    MatrixError::new(StatusCode::BAD_REQUEST, "M_EXCLUSIVE", message)
+}
+
+/// `M_EXCLUSIVE` if only an application service may make this account.
+pub(crate) fn require_nobodys(app: &App, user_id: &UserId) -> Result<(), MatrixError> {
+    let services = app.federation.services().current();
+    match services.exclusive_owner_of_user(user_id) {
+        None => Ok(()),
+        Some(_) => Err(exclusive("The user name is an application service's")),
+    }
+}
+
+/// `M_INVALID_USERNAME` if the operator keeps the name for themselves, or doesn't want such ones; `M_EXCLUSIVE` if it is an
+/// application service's.
 pub(crate) fn require_permitted(app: &App, user_id: &UserId) -> Result<(), MatrixError> {
+    require_nobodys(app, user_id)?;
     if is_ours(app, user_id) || !app.config.registration_rules.permit(user_id.localpart()) {
         return Err(MatrixError::new(
             StatusCode::BAD_REQUEST,
@@ -65,9 +94,7 @@ async fn name_is_allowed(store: &Store, user_id: &UserId) -> Result<bool, Matrix
 /// `M_EXCLUSIVE` if the operator lets nobody have this name.
 pub(crate) async fn require_allowed(store: &Store, user_id: &UserId) -> Result<(), MatrixError> {
     if !name_is_allowed(store, user_id).await? {
-        return Err(MatrixError::new(
-            StatusCode::BAD_REQUEST,
-            "M_EXCLUSIVE",
+        return Err(exclusive(
             "The operator of this server keeps this user name",
         ));
     }

@@ -16,6 +16,8 @@ use crate::certificate;
 
 /// Where the suite puts the authority.
 const AUTHORITY: &str = "/complement/ca";
+/// Where it puts registrations of application services, if a test has some.
+const SERVICES: &str = "/complement/appservice/*.yaml";
 /// Ours, in the container's own file system.
 const DATA: &str = "/data";
 const SERVER: &str = "/rhizome";
@@ -78,6 +80,9 @@ enabled = false
 [server_notices]
 localpart = "_server"
 
+[appservices]
+files = [{services}]
+
 [media]
 unauthenticated_downloads = "open"
 
@@ -89,6 +94,7 @@ trusted_key_servers = []
 retry_min = "250ms"
 retry_max = "2s"
 tell_device_names = true
+partial_joins = true
 
 [[listeners]]
 address = "0.0.0.0:8008"
@@ -100,6 +106,7 @@ tls = {{ certificate = {certificate}, key = {key} }}
 "#,
         name = text(name),
         data = path(data),
+        services = text(SERVICES),
         ca = path(ca),
         certificate = path(certificate),
         key = path(key),

@@ -12,8 +12,9 @@ use crate::{
 /// "Transport": any request may be refused with them.
 const GENERAL: [u16; 7] = [400, 401, 403, 404, 405, 413, 429];
 
-/// What a server answers that can't reach another, or stops. 500 is none of them: it means a mistake in the server.
-const ELSEWHERE: [u16; 3] = [502, 503, 504];
+/// What a server answers that can't reach another, or an application service (application service API, "Querying"), or
+/// stops. 500 is none of them: it means a mistake in the server.
+const ELSEWHERE: [u16; 4] = [408, 502, 503, 504];
 
 /// What HTTP says of a part of what is there, or that the client has it: of answers that aren't JSON.
 const OF_CONTENT: [u16; 3] = [206, 304, 416];

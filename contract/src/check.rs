@@ -183,12 +183,17 @@ impl Exchange {
         vec![fault("", "is missing")]
     }
 
-    /// What is wrong with how one server shows another who it is.
+    /// What is wrong with how one server shows another, or an application service, who it is.
     fn signature(&self, found: &Found) -> Vec<Fault> {
         if !found.operation.auth {
             return Vec::new();
         }
         let header = self.header(AUTHORIZATION.as_str());
+        if std::ptr::eq(found.api, specification::application_service()) {
+            let shows = header.is_some_and(|header| header.starts_with("Bearer "));
+            let lacks = || fault("", "is no token");
+            return (!shows).then(lacks).into_iter().collect();
+        }
         let rest = header
             .as_deref()
             .and_then(|header| header.strip_prefix("X-Matrix "));

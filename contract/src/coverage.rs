@@ -155,7 +155,35 @@ impl Coverage {
         for (title, api) in apis {
             self.table(&mut page, title, api);
         }
+        self.asked_table(&mut page);
         page
+    }
+
+    /// What our servers ask of application services.
+    fn asked_table(&self, page: &mut String) {
+        let api = specification::application_service();
+        let mut operations: Vec<_> = (api.operations.keys())
+            .filter_map(|key| key.split_once(' '))
+            .collect();
+        operations.sort_by_key(|(method, path)| (*path, *method));
+        let asked = |key: &str| self.asked.get(key).into_iter().flatten();
+        let count = (api.operations.keys()).filter(|key| asked(key).next().is_some());
+        let (count, all) = (count.count(), operations.len());
+        let _ = write!(
+            page,
+            "\n## Application service API\n\nOf services, which ours ask: {count} of {all}.\n\n\
+             | operation | asked | tested by |\n|---|---|---|\n"
+        );
+        for (method, path) in operations {
+            let key = format!("{method} {path}");
+            let binaries: Vec<&str> = asked(&key).map(String::as_str).collect();
+            let there = if binaries.is_empty() {
+                "not yet"
+            } else {
+                "yes"
+            };
+            let _ = writeln!(page, "| `{key}` | {there} | {} |", binaries.join(", "));
+        }
     }
 
     fn table(&self, page: &mut String, title: &str, api: &Api) {

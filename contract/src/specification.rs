@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::schema::{Definitions, Schema};
 
-/// One of the two APIs.
+/// One of the APIs.
 #[derive(Debug, Deserialize)]
 pub struct Api {
     /// By method and path: `GET /_matrix/client/v3/sync`.
@@ -50,11 +50,12 @@ pub enum In {
     Header,
 }
 
-/// Both.
-static APIS: LazyLock<[Api; 2]> = LazyLock::new(|| {
+/// All.
+static APIS: LazyLock<[Api; 3]> = LazyLock::new(|| {
     [
         read(include_str!("../data/client-server.json")),
         read(include_str!("../data/server-server.json")),
+        read(include_str!("../data/application-service.json")),
     ]
 });
 
@@ -68,6 +69,11 @@ pub fn client_server() -> &'static Api {
 
 pub fn server_server() -> &'static Api {
     &APIS[1]
+}
+
+/// What application services answer, which ours ask.
+pub fn application_service() -> &'static Api {
+    &APIS[2]
 }
 
 /// An operation that a request is for.
@@ -90,7 +96,7 @@ impl Found {
 
 /// What a request to `path` is for. Where several fit, the one with the fewest variables.
 pub fn find(method: &str, path: &str) -> Option<Found> {
-    let apis: &'static [Api; 2] = &APIS;
+    let apis: &'static [Api; 3] = &APIS;
     let all = apis.iter().flat_map(|api| {
         let operations = api.operations.iter();
         operations.map(move |(key, operation)| (api, key.as_str(), operation))
@@ -138,16 +144,17 @@ fn variables<'a>(template: &'a str, path: &str) -> Option<Vec<(&'a str, String)>
     parts.next().is_none().then_some(found)
 }
 
-/// The method and path of every operation.
+/// The method and path of every operation of servers.
 pub fn all() -> impl Iterator<Item = &'static str> {
-    let apis: &'static [Api; 2] = &APIS;
-    apis.iter()
+    let apis: &'static [Api; 3] = &APIS;
+    apis[..2]
+        .iter()
         .flat_map(|api| api.operations.keys().map(String::as_str))
 }
 
 /// The method and path of every operation that is limited in how often it may be asked for.
 pub fn limited() -> impl Iterator<Item = &'static str> {
-    let apis: &'static [Api; 2] = &APIS;
+    let apis: &'static [Api; 3] = &APIS;
     let all = apis.iter().flat_map(|api| &api.operations);
     all.filter(|(_, operation)| operation.responses.contains_key(&429))
         .map(|(key, _)| key.as_str())

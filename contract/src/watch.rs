@@ -11,7 +11,7 @@ use axum::{
     body::{Body, to_bytes},
     extract::{Request, State},
     middleware::{Next, from_fn_with_state},
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::StatusCode;
@@ -62,6 +62,11 @@ impl Watch {
     /// The same router, watched.
     pub fn over(&self, router: Router) -> Router {
         router.layer(from_fn_with_state(self.clone(), observe))
+    }
+
+    /// A router that stands for somebody whom a server of ours asks, and that may answer anything: requests are watched.
+    pub fn over_asked(&self, router: Router) -> Router {
+        router.layer(from_fn_with_state(self.clone(), overhear))
     }
 
     /// Fails when something wasn't as the specification says.
@@ -156,6 +161,23 @@ async fn observe(State(watch): State<Watch>, request: Request, next: Next) -> Re
     exchange.answer = (bytes.len() <= LARGEST).then(|| bytes.clone());
     watch.look(&exchange);
     Response::from_parts(head, Body::from(bytes))
+}
+
+async fn overhear(State(watch): State<Watch>, request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let Ok(bytes) = to_bytes(body, usize::MAX).await else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    let target = head.uri.path_and_query().map(ToString::to_string);
+    watch.asked(&Exchange {
+        method: head.method.to_string(),
+        target: target.unwrap_or_default(),
+        headers: head.headers.clone(),
+        sent: Some(bytes.clone()),
+        status: 0,
+        answer: None,
+    });
+    next.run(Request::from_parts(head, Body::from(bytes))).await
 }
 
 /// What was read of a body so far.

@@ -41,5 +41,5 @@ pub use crate::{
     request::{Binary, Body, BodyForm, Decode, Head, Payload, Ruma, Streamed, Undecoded},
     reservation::{Bodies, Reservation},
     table::Table,
-    who::{AdministratorToken, Caller, Identity, Proof, Scheme, Service},
+    who::{Acting, AdministratorToken, Caller, Identity, Proof, Scheme, Service, Shown},
 };

@@ -3,6 +3,8 @@
 //! What an endpoint wants to know follows from its authentication scheme, and so does the type that its handler
 //! gets: asking for a user on a public endpoint doesn't compile.
 
+use std::sync::Arc;
+
 use rhizome_storage::UserNo;
 use ruma::{
     OwnedDeviceId, OwnedServerName, OwnedUserId,
@@ -24,12 +26,24 @@ pub struct Caller {
     pub user_id: OwnedUserId,
     /// The user's number.
     pub user: UserNo,
-    /// The device that the access token belongs to. A user for whom an application service acts may have none.
+    /// The device that the access token belongs to. A user for whom an application service or an administrator acts may have
+    /// none.
     pub device_id: Option<OwnedDeviceId>,
     /// Whether they are a guest, who may do less.
     pub is_guest: bool,
     /// Whether the operator has suspended them: they may read, and hardly more.
     pub is_suspended: bool,
+    /// The application service that acts for them, if it isn't themselves.
+    pub service: Option<Arc<Acting>>,
+}
+
+/// The application service behind a request that is made for a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acting {
+    /// The id of its registration.
+    pub id: String,
+    /// Whether limits count for what it does for this user.
+    pub is_limited: bool,
 }
 
 impl Caller {
@@ -41,6 +55,25 @@ impl Caller {
         self.device_id
             .as_ref()
             .ok_or_else(|| MatrixError::missing_param("This needs a device: name it as device_id"))
+    }
+
+    /// Refuses an administrator who acts as the user, by a token of no device: what others take for the user's own, and what
+    /// would stay when the token ends, isn't made so.
+    ///
+    /// # Errors
+    /// 403 `M_FORBIDDEN`
+    pub fn require_own(&self) -> Result<(), MatrixError> {
+        if self.device_id.is_none() && self.service.is_none() {
+            return Err(MatrixError::forbidden(
+                "Only the user's own devices do this, not who acts as the user",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether no limits count: the operator has said so of the application service that acts.
+    pub fn is_unlimited(&self) -> bool {
+        (self.service.as_ref()).is_some_and(|service| !service.is_limited)
     }
 
     /// What sets this one of the user's devices apart: its name, or the empty one for whoever has none.
@@ -58,6 +91,31 @@ pub struct Service {
     pub user: Caller,
 }
 
+/// What a request shows to an endpoint where application services may show their token, for no user in particular.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shown {
+    /// No token.
+    Nothing,
+    /// One that is no application service's.
+    Another,
+    /// That of the application service with this id.
+    Service(String),
+}
+
+impl Shown {
+    /// The application service, for what only they may do.
+    ///
+    /// # Errors
+    /// 401 `M_MISSING_TOKEN` or `M_UNKNOWN_TOKEN`, as of any token.
+    pub fn service(self) -> Result<String, MatrixError> {
+        match self {
+            Self::Service(id) => Ok(id),
+            Self::Nothing => Err(MatrixError::missing_token()),
+            Self::Another => Err(MatrixError::unknown_token(false)),
+        }
+    }
+}
+
 /// What a request has proved its maker to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
@@ -67,8 +125,10 @@ pub enum Identity {
     User(Caller),
     /// A user who administers this server.
     Administrator(Caller),
-    /// An application service.
+    /// An application service that acts for a user.
     Service(Service),
+    /// Whoever shows this, for no user.
+    Shown(Shown),
     /// Another server, by its signature.
     Server(OwnedServerName),
 }
@@ -79,7 +139,7 @@ impl Identity {
         match self {
             Self::User(user) | Self::Administrator(user) => Some(user),
             Self::Service(service) => Some(&service.user),
-            Self::Nobody | Self::Server(_) => None,
+            Self::Nobody | Self::Shown(_) | Self::Server(_) => None,
         }
     }
 
@@ -87,7 +147,7 @@ impl Identity {
         match self {
             Self::User(user) | Self::Administrator(user) => Some(user),
             Self::Service(service) => Some(service.user),
-            Self::Nobody | Self::Server(_) => None,
+            Self::Nobody | Self::Shown(_) | Self::Server(_) => None,
         }
     }
 }
@@ -105,7 +165,7 @@ pub enum Proof {
     Administrator,
     /// An application service's token.
     Service,
-    /// The same if there is one; users have no use for theirs.
+    /// The same if there is one, for no user; users have no use for theirs.
     ServiceIfAny,
     /// Another server's signature.
     Server,
@@ -155,9 +215,9 @@ schemes! {
         Identity::Nobody => Err(MatrixError::missing_token()),
         _ => Err(MatrixError::forbidden("Only application services may do this")),
     };
-    AppserviceTokenOptional: ServiceIfAny -> Option<Service> = |identity| Ok(match identity {
-        Identity::Service(service) => Some(service),
-        _ => None,
+    AppserviceTokenOptional: ServiceIfAny -> Shown = |identity| Ok(match identity {
+        Identity::Shown(shown) => shown,
+        _ => Shown::Nothing,
     });
     ServerSignatures: Server -> OwnedServerName = |identity| match identity {
         Identity::Server(name) => Ok(name),
@@ -203,10 +263,11 @@ mod tests {
             device_id: device.map(Into::into),
             is_guest: false,
             is_suspended: false,
+            service: None,
         }
     }
 
-    fn of<S: Scheme>(everybody: &[Identity; 5]) -> [u16; 5] {
+    fn of<S: Scheme>(everybody: &[Identity; 6]) -> [u16; 6] {
         everybody
             .clone()
             .map(|identity| S::who(identity).map_or_else(|error| error.status.as_u16(), |_| 200))
@@ -225,17 +286,27 @@ mod tests {
             Identity::Administrator(user(Some("D"))),
             Identity::Service(service),
             Identity::Server(owned_server_name!("a.example")),
+            Identity::Shown(Shown::Service("bridge".into())),
         ];
-        assert_eq!(of::<NoAuthentication>(&everybody), [200; 5]);
-        assert_eq!(of::<AccessToken>(&everybody), [401, 200, 200, 200, 401]);
-        assert_eq!(of::<AccessTokenOptional>(&everybody), [200; 5]);
+        assert_eq!(of::<NoAuthentication>(&everybody), [200; 6]);
+        let users = of::<AccessToken>(&everybody);
+        assert_eq!(users, [401, 200, 200, 200, 401, 401]);
+        assert_eq!(of::<AccessTokenOptional>(&everybody), [200; 6]);
         let administrators = of::<AdministratorToken>(&everybody);
-        assert_eq!(administrators, [401, 403, 200, 403, 403]);
-        assert_eq!(of::<AppserviceToken>(&everybody), [401, 403, 403, 200, 403]);
-        assert_eq!(
-            of::<ServerSignatures>(&everybody),
-            [401, 401, 401, 401, 200]
-        );
+        assert_eq!(administrators, [401, 403, 200, 403, 403, 403]);
+        let services = of::<AppserviceToken>(&everybody);
+        assert_eq!(services, [401, 403, 403, 200, 403, 403]);
+        let servers = of::<ServerSignatures>(&everybody);
+        assert_eq!(servers, [401, 401, 401, 401, 200, 401]);
+        assert_eq!(of::<AppserviceTokenOptional>(&everybody), [200; 6]);
+    }
+
+    #[test]
+    fn what_only_services_may_do_needs_a_token_of_theirs() {
+        let told = |shown: Shown| shown.service().map_err(|error| error.errcode);
+        assert_eq!(told(Shown::Service("bridge".into())), Ok("bridge".into()));
+        assert_eq!(told(Shown::Nothing), Err("M_MISSING_TOKEN".into()));
+        assert_eq!(told(Shown::Another), Err("M_UNKNOWN_TOKEN".into()));
     }
 
     #[test]

@@ -4,13 +4,19 @@
 //!
 //! `cargo bench -p rhizome-federation --bench join -- [members…] [--version 12] [--servers 10] [--changed 50]`
 //!
+//! With `--partial yes` the large room is joined before its members are known: when it can be used, and when it is complete.
+//!
 //! `--postgres yes` uses the PostgreSQL that `RHIZOME_TEST_POSTGRES` names (`scripts/with-postgres` starts one);
 //! its own CPU and memory are not counted.
 #![allow(clippy::unwrap_used, clippy::print_stdout, dead_code, missing_docs)]
 #![allow(clippy::cast_precision_loss, reason = "a table of rounded numbers")]
 
+#[path = "shared/cost.rs"]
+mod cost;
 #[path = "../tests/it/crowd.rs"]
 mod crowd;
+#[path = "join/partial.rs"]
+mod partial;
 
 use std::{
     fs,
@@ -24,6 +30,7 @@ use std::{
 };
 
 use axum::body::Body;
+use cost::{Cost, Spent, memory};
 use crowd::{Crowd, Told};
 use futures_util::{StreamExt as _, stream};
 use http::{Request, header};
@@ -52,6 +59,7 @@ fn main() {
             Path::new(&arguments[1]),
             arguments[2].parse().unwrap(),
             arguments[3] == "yes",
+            arguments[4] == "yes",
         ),
         _ => all(&arguments),
     }
@@ -65,6 +73,7 @@ fn all(arguments: &[String]) {
         ("--servers", "10"),
         ("--changed", "0"),
         ("--postgres", "no"),
+        ("--partial", "no"),
     ]
     .map(|(name, value)| (name, value.to_owned()));
     let mut rest = arguments.iter().filter(|argument| *argument != "--bench");
@@ -77,14 +86,21 @@ fn all(arguments: &[String]) {
     if sizes.is_empty() {
         sizes = ["1000", "10000", "100000"].map(ToOwned::to_owned).to_vec();
     }
-    let [(_, version), (_, servers), (_, changed), (_, postgres)] = &options;
+    let [
+        (_, version),
+        (_, servers),
+        (_, changed),
+        (_, postgres),
+        (_, partial),
+    ] = &options;
     println!(
         "room version {version}, {servers} servers, {changed} % of the members with an older join"
     );
-    println!(
-        "members | events | answer MiB | join s | CPU s | CPU µs/event | peak MiB | kept MiB | slowest message meanwhile, ms | state bytes/event \
-         | send µs, 10 members | here | ratio | /state CPU ms | peak MiB | /state_ids CPU ms | peak MiB"
-    );
+    if partial == "yes" {
+        println!("members | {}", partial::COLUMNS);
+    } else {
+        println!("{COLUMNS}");
+    }
     let own = std::env::current_exe().unwrap();
     for members in &sizes {
         let folder = tempfile::tempdir().unwrap();
@@ -96,7 +112,7 @@ fn all(arguments: &[String]) {
             assert!(made.unwrap().success());
         }
         let measured = Command::new(&own)
-            .args(["measure", at, servers, postgres])
+            .args(["measure", at, servers, postgres, partial])
             .stderr(Stdio::inherit())
             .output()
             .unwrap();
@@ -104,6 +120,9 @@ fn all(arguments: &[String]) {
         assert!(measured.status.success());
     }
 }
+
+const COLUMNS: &str = "members | events | answer MiB | join s | CPU s | CPU µs/event | peak MiB | kept MiB | slowest message meanwhile, ms | state bytes/event \
+         | send µs, 10 members | here | ratio | /state CPU ms | peak MiB | /state_ids CPU ms | peak MiB";
 
 /// Writes a room's answer to files.
 fn make(arguments: &[String]) {
@@ -119,12 +138,16 @@ fn make(arguments: &[String]) {
     .tell();
     let folder = Path::new(folder);
     fs::write(folder.join(what), told.answer()).unwrap();
+    let few = told.answer_without_members(servers.parse().unwrap());
+    fs::write(folder.join(format!("{what}.few")), few).unwrap();
+    fs::write(folder.join(format!("{what}.state")), told.state()).unwrap();
+    fs::write(folder.join(format!("{what}.ids")), told.state_ids()).unwrap();
     fs::write(folder.join(format!("{what}.head")), told.head().to_string()).unwrap();
     let events = told.state.len() + told.auth_chain.len();
     fs::write(folder.join(format!("{what}.events")), events.to_string()).unwrap();
 }
 
-fn measure(folder: &Path, servers: usize, postgres: bool) {
+fn measure(folder: &Path, servers: usize, postgres: bool, partial: bool) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -132,7 +155,11 @@ fn measure(folder: &Path, servers: usize, postgres: bool) {
     runtime.block_on(async {
         let database = TestDatabase::new(postgres).await;
         let store = Store::open(Options::new(database.url())).await.unwrap();
-        run(folder, servers, &store).await;
+        if partial {
+            partial::run(folder, servers, &store).await;
+        } else {
+            run(folder, servers, &store).await;
+        }
         store.close().await;
         database.remove().await;
     });
@@ -293,57 +320,4 @@ async fn serve(fed: &Federation, told: &Told, what: &str) -> Spent {
         piece.unwrap();
     }
     cost.end()
-}
-
-/// This process, at one moment.
-struct Cost {
-    at: Instant,
-    cpu: f64,
-    rss: f64,
-}
-
-struct Spent {
-    wall: f64,
-    /// Seconds.
-    cpu: f64,
-    /// MiB above what it had before.
-    peak: f64,
-}
-
-impl Cost {
-    fn begin() -> Self {
-        // Lets the kernel count the most memory from here on.
-        fs::write("/proc/self/clear_refs", "5").unwrap();
-        Self {
-            at: Instant::now(),
-            cpu: cpu(),
-            rss: memory("VmRSS"),
-        }
-    }
-
-    fn end(&self) -> Spent {
-        Spent {
-            wall: self.at.elapsed().as_secs_f64(),
-            cpu: cpu() - self.cpu,
-            peak: memory("VmHWM") - self.rss,
-        }
-    }
-}
-
-/// User and system time of this process, in seconds.
-fn cpu() -> f64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    let (_, rest) = stat.rsplit_once(')').unwrap();
-    let fields: Vec<&str> = rest.split_whitespace().collect();
-    // Fields 14 and 15 of the whole, in ticks of 10 ms.
-    let ticks = |at: usize| fields[at].parse::<f64>().unwrap();
-    (ticks(11) + ticks(12)) / 100.0
-}
-
-/// A line of `/proc/self/status`, in MiB.
-fn memory(name: &str) -> f64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-    let kib = line.split_whitespace().nth(1).unwrap();
-    kib.parse::<f64>().unwrap() / 1024.0
 }

@@ -6,6 +6,7 @@ use ::ruma::OwnedServerName;
 use ipnet::IpNet;
 use thiserror::Error;
 
+use rhizome_appservice::Services;
 use rhizome_edge::limits::Rate;
 
 use crate::servers::ServerRules;
@@ -20,6 +21,8 @@ pub struct FederationConfig {
     pub enabled: bool,
     /// Which of them it talks to.
     pub servers: ServerRules,
+    /// The application services, which are asked about users and aliases of theirs; `None`: there are none.
+    pub services: Option<Services>,
     /// How often each server may invite users of ours; `None`: as often as it likes.
     pub invites: Option<Rate>,
     /// Ranges that may be connected to although [`FederationConfig::denied_ranges`] contains them.
@@ -36,6 +39,8 @@ pub struct FederationConfig {
     /// How long joining a room through other servers may take, however many are tried. What has been taken of the
     /// room by then is finished.
     pub join_timeout: Duration,
+    /// Whether rooms are joined before their members are known, where the other server can leave those out.
+    pub partial_joins: bool,
     /// The first wait after a destination failed; doubled with each failure.
     pub retry_min: Duration,
     /// The longest wait between two attempts.
@@ -123,6 +128,7 @@ impl Default for FederationConfig {
             extra_ca_pem: Vec::new(),
             enabled: true,
             servers: ServerRules::default(),
+            services: None,
             invites: Some(Rate {
                 per_second: 1.0,
                 burst: 100,
@@ -133,6 +139,7 @@ impl Default for FederationConfig {
             old_verify_keys: Vec::new(),
             request_timeout: Duration::from_secs(30),
             join_timeout: Duration::from_mins(4),
+            partial_joins: false,
             retry_min: Duration::from_secs(2),
             retry_max: Duration::from_hours(1),
             tell_device_names: false,

@@ -13,6 +13,7 @@
 //! - [`media`]: files, asked of others and given to them.
 //! - [`previews`]: of links, for clients.
 //! - [`check`]: the way to a server, a step at a time, for operators; [`servers`]: which servers are spoken with.
+//! - [`services`]: application services, which are asked about what is theirs.
 //! - [`keys`] knows other servers' keys and publishes ours.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -33,19 +34,22 @@ pub mod media;
 pub mod membership;
 mod origins;
 pub mod outbound;
+mod partial;
 mod policy;
 pub mod previews;
 pub mod query;
 pub mod sender;
 pub mod servers;
+pub mod services;
 pub mod spaces;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod xmatrix;
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use ::ruma::{OwnedUserId, ServerName};
+use rhizome_appservice::{AppserviceClient, Registrations, Services};
 use rhizome_edge::Table;
 pub use rhizome_edge::{MatrixError, RawJson, Ruma};
 use rhizome_media::Media;
@@ -91,10 +95,13 @@ struct Inner {
     inbound: inbound::Shared,
     inbox: Notify,
     stale_lists: Notify,
+    partial: Notify,
     lists_asked_for: Keyed<OwnedUserId>,
     manners: Manners,
     asked_of_spaces: spaces::Asked,
     identity: identity::Ways,
+    services: Services,
+    asking: services::Asking,
 }
 
 impl Federation {
@@ -154,6 +161,9 @@ impl Federation {
     ) -> Result<Self, ConfigError> {
         outbound.keep_to(&store);
         let (name, key) = (own_name(&rooms), own_key(&rooms));
+        let services = config.services.clone();
+        let services =
+            services.unwrap_or_else(|| Services::new(Registrations::none(rooms.server_name())));
         let keys = KeyRing::new(name, key, store.clone(), &config, outbound.clone())?;
         let inner = Inner {
             sender: Sender::new(store.clock().clone()),
@@ -165,10 +175,13 @@ impl Federation {
             inbound: inbound::Shared::default(),
             inbox: Notify::new(),
             stale_lists: Notify::new(),
+            partial: Notify::new(),
             lists_asked_for: Keyed::default(),
             manners: Manners::default(),
             asked_of_spaces: spaces::Asked::default(),
             identity: identity::Ways::default(),
+            services,
+            asking: services::Asking::new(config.extra_ca_pem.clone()),
             rooms,
             store,
             media,
@@ -201,6 +214,12 @@ impl Federation {
         &self.inner.config
     }
 
+    /// How long a server is usually left alone that has failed so often in a row.
+    pub fn usual_pause(&self, failures: u32) -> Duration {
+        let config = self.config();
+        sender::backoff::usual(failures, config.retry_min, config.retry_max)
+    }
+
     /// Our own server name.
     pub fn server_name(&self) -> &ServerName {
         self.inner.rooms.server_name()
@@ -224,6 +243,21 @@ impl Federation {
     /// The queues of the outbound sender.
     pub fn sender(&self) -> &Sender {
         &self.inner.sender
+    }
+
+    /// The application services that count now.
+    pub fn services(&self) -> &Services {
+        &self.inner.services
+    }
+
+    /// What asks and tells them.
+    pub fn service_client(&self) -> &AppserviceClient {
+        &self.inner.asking.client
+    }
+
+    /// What asking them needs.
+    pub(crate) fn asking(&self) -> &services::Asking {
+        &self.inner.asking
     }
 
     /// How much other servers may still ask of us.
@@ -266,6 +300,11 @@ impl Federation {
         &self.inner.stale_lists
     }
 
+    /// A room was joined before its members are known.
+    pub(crate) fn partial(&self) -> &Notify {
+        &self.inner.partial
+    }
+
     /// Users of other servers whose lists of devices clients wait for.
     pub(crate) fn lists_asked_for(&self) -> &Keyed<OwnedUserId> {
         &self.inner.lists_asked_for
@@ -306,6 +345,7 @@ impl Federation {
             ended = membership::taking_back::run(self) => return ended,
             ended = Box::pin(keys::renewal::run(self)) => return ended,
             ended = Box::pin(local::tying::run(self)) => return ended,
+            ended = Box::pin(partial::run(self)) => return ended,
             () = origins::writing::run(self) => {}
         }
         // The sender writes down how far it has got.

@@ -169,7 +169,10 @@ impl Check<'_> {
 
     /// The state before `event` against the states after its prevs.
     async fn before(&mut self, event: &StoredEvent) -> Result<Option<Difference>> {
-        let Some(prevs) = prevs_of(self.store, event).await? else {
+        // What was decided before the room's members were known has learnt some of them from events.
+        let is_partial = self.store.is_partial_event(event.no).await?;
+        let prevs = prevs_of(self.store, event).await?;
+        let Some(prevs) = prevs.filter(|_| !is_partial) else {
             self.done.given += 1;
             return Ok(None);
         };

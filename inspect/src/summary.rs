@@ -33,6 +33,8 @@ pub struct RoomReport {
     pub gaps: Vec<Gap>,
     /// How many members, by membership.
     pub members: BTreeMap<String, i64>,
+    /// Whether it was joined before its members were known, and not all of them are known yet.
+    pub partial: bool,
     /// The servers with joined users.
     pub servers: Vec<OwnedServerName>,
     /// How many events, by status, then by placement.
@@ -93,6 +95,7 @@ pub async fn room(store: &Store, head: &RoomHead, limit: usize) -> Result<RoomRe
         resolution,
         gaps: gaps(store, head, limit).await?,
         members,
+        partial: head.partial.is_some(),
         servers: store.joined_servers(room).await?.to_vec(),
         events,
         snapshots: snapshots(store, head).await?,

@@ -51,7 +51,7 @@ mod stills;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use blobs::{Lies, StoredFiles};
+pub use blobs::{Lies, STORE_ID, StoredFiles, blob_path};
 pub use config::{
     CrashAt, MediaConfig, Place, RemoteConfig, S3Config, ScannerConfig, SealKey, StoreConfig,
 };
@@ -60,6 +60,7 @@ pub use pictures::{Format, Made, Method, NoPictures, PictureError, Pictures, Rea
 pub use service::Media;
 pub use service::care::OfRoom;
 pub use service::content::{Content, Info, Pieces, SMALL};
+pub use service::figures::MediaFigures;
 pub use service::remote::Fetched;
 pub use service::resumable::{Append, Limits, Progress, Resumable, ResumeError};
 pub use service::sweep::Swept;

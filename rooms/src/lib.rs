@@ -26,6 +26,7 @@ mod error;
 pub mod invites;
 pub mod loose_ends;
 pub mod membership;
+pub mod partial;
 pub mod policies;
 pub mod policy_server;
 pub mod receive;

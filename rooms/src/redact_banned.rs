@@ -40,6 +40,13 @@ pub fn is_asked(content: &Object) -> bool {
     fields.any(|value| *value == Value::Bool(true))
 }
 
+/// Whether it makes somebody leave and asks for it.
+pub(crate) fn asks(pdu: &Pdu) -> bool {
+    let leaves = matches!(pdu.membership(), Some(Membership::Leave | Membership::Ban));
+    let by_others = pdu.state_key() != Some(pdu.sender().as_str());
+    leaves && by_others && is_asked(pdu.content())
+}
+
 /// Redacts what banned people have sent, as the work of a [`rhizome_storage::LogReader`].
 #[derive(Debug)]
 pub struct RedactBanned {
@@ -64,7 +71,15 @@ impl RedactBanned {
         let Some(until) = ban.pos() else {
             return Ok(());
         };
-        let Some(since) = self.came(change.old).await? else {
+        let mut old = change.old;
+        if old == change.new {
+            // Only now it is known that it is allowed.
+            old = match (ban.state_before, ban.pdu.state_key()) {
+                (Some(at), Some(user)) => self.store.state_entry(at, "m.room.member", user).await?,
+                _ => None,
+            };
+        }
+        let Some(since) = self.came(old).await? else {
             return Ok(());
         };
         let bound = self
@@ -90,14 +105,17 @@ impl RedactBanned {
             return Ok(None);
         };
         let pdu = &ban.pdu;
-        let leaves = matches!(pdu.membership(), Some(Membership::Leave | Membership::Ban));
-        let by_others = pdu.state_key() != Some(pdu.sender().as_str());
-        if !leaves || !by_others || !is_asked(pdu.content()) {
+        if !asks(pdu) {
             return Ok(None);
         }
         let Some(at) = ban.state_before else {
             return Ok(None);
         };
+        // What is taken away doesn't come back, should it turn out that they weren't there. Who completes the room says it anew.
+        let elsewhere = pdu.sender().server_name() != self.server;
+        if elsewhere && self.store.is_partial_event(event).await? {
+            return Ok(None);
+        }
         Ok(self.may_redact(at, pdu).await?.then_some(ban))
     }
 

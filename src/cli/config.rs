@@ -9,7 +9,11 @@ pub(super) fn example() {
 }
 
 /// The configuration was read and found good; says what it amounts to.
-pub(super) fn check(config: &Config) {
+///
+/// # Errors
+/// What the files of application services say is wrong.
+pub(super) fn check(config: &Config) -> anyhow::Result<()> {
+    let services = config.appservices.load(&config.server.name)?;
     let file = config
         .file
         .as_ref()
@@ -20,4 +24,9 @@ pub(super) fn check(config: &Config) {
     for line in super::serve::summary(config, None) {
         say(format_args!("  {line}"));
     }
+    for service in services.iter() {
+        let (id, sender) = (super::clean(&service.id), &service.sender);
+        say(format_args!("  service      {id} as {sender}"));
+    }
+    Ok(())
 }

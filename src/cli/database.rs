@@ -2,15 +2,17 @@
 
 mod check;
 mod files;
+mod migrate_to;
 mod vacuum;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::Subcommand;
 use rhizome_storage::{CheckProgress, Pos};
 
-use crate::config::Config;
+use crate::config::{Config, Secret};
 use crate::server;
 
 use super::say;
@@ -32,6 +34,16 @@ pub(super) enum DatabaseCommand {
     /// It was restored from a backup, or a standby took over: makes clients sync anew. Run it before
     /// the server starts
     Restored,
+    /// Take everything from SQLite over to an empty PostgreSQL database, while the server is stopped. Then name that in
+    /// database.url
+    MigrateTo {
+        /// The database, `postgres://user:password@host/name`; on many machines others see what a command is given
+        #[arg(required_unless_present = "url_file")]
+        url: Option<Secret>,
+        /// A file that holds it instead
+        #[arg(long, value_name = "FILE", conflicts_with = "url")]
+        url_file: Option<PathBuf>,
+    },
 }
 
 pub(super) fn database(config: &Config, command: &DatabaseCommand) -> anyhow::Result<()> {
@@ -40,11 +52,22 @@ pub(super) fn database(config: &Config, command: &DatabaseCommand) -> anyhow::Re
             DatabaseCommand::Check { thorough } => check::check(config, *thorough).await,
             DatabaseCommand::Vacuum => vacuum::vacuum(config).await,
             DatabaseCommand::Restored => restored(config).await,
+            DatabaseCommand::MigrateTo { url, url_file } => {
+                let (url, file) = (url.as_ref(), url_file.as_deref());
+                Box::pin(migrate_to::migrate_to(config, url, file)).await
+            }
         }
     })
 }
 
 async fn restored(config: &Config) -> anyhow::Result<()> {
+    renew_epoch(config).await?;
+    say("Clients will sync anew: what they knew of a later state counts no more.");
+    Ok(())
+}
+
+/// Begins a new life of the database, whose tokens of before mean nothing.
+pub(super) async fn renew_epoch(config: &Config) -> anyhow::Result<()> {
     let store = server::open_store(config).await?;
     let is_empty = store.log().head() == Pos(0);
     let renewed = store.renew_epoch().await;
@@ -56,20 +79,23 @@ async fn restored(config: &Config) -> anyhow::Result<()> {
         );
     }
     renewed?;
-    say("Clients will sync anew: what they knew of a later state counts no more.");
     Ok(())
 }
 
-fn url(config: &Config) -> String {
+pub(super) fn url(config: &Config) -> String {
     config.database.url(&config.server.data_dir)
 }
 
-fn shown(config: &Config) -> String {
+pub(super) fn shown(config: &Config) -> String {
     config.database.url_for_display(&config.server.data_dir)
 }
 
 /// Does something that may take long, and says now and then how far it is.
-async fn telling<T>(what: &str, progress: &CheckProgress, work: impl Future<Output = T>) -> T {
+pub(super) async fn telling<T>(
+    what: &str,
+    progress: &CheckProgress,
+    work: impl Future<Output = T>,
+) -> T {
     let begun = Instant::now();
     let mut work = std::pin::pin!(work);
     loop {

@@ -3,6 +3,8 @@
 //! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong.
 
 mod approval;
+mod appservice;
+mod backup;
 mod block;
 mod config;
 mod database;
@@ -13,6 +15,7 @@ mod media;
 mod report;
 mod room;
 mod serve;
+mod status;
 mod task;
 mod token;
 mod user;
@@ -43,6 +46,8 @@ struct Cli {
 enum Command {
     /// Serve until SIGTERM (what `rhizome` alone does)
     Serve,
+    /// Say how the server does that runs, if it tells figures (`[metrics]`)
+    Status(status::StatusArgs),
     /// Print an example configuration, or check one
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -72,12 +77,18 @@ enum Command {
     /// See which servers can't be reached and why, and what others send; do something about it, also while the server runs
     #[command(subcommand)]
     Federation(federation::FederationCommand),
+    /// Look at bridges and bots, test them, pause them, also while the server runs
+    #[command(subcommand)]
+    Appservice(appservice::AppserviceCommand),
     /// Look at what the server does that takes its time
     #[command(subcommand)]
     Task(task::TaskCommand),
-    /// Look through the database, tidy it up, or say what happened to it
+    /// Look through the database, tidy it up, move it, or say what happened to it
     #[command(subcommand)]
     Database(database::DatabaseCommand),
+    /// Save everything while the server runs, see whether a backup is whole, and restore one
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
     /// Show, make or change the signing key
     Keys {
         #[command(subcommand)]
@@ -181,19 +192,18 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let load = || Config::load(file.as_deref());
     match command.unwrap_or(Command::Serve) {
         Command::Serve => serve::serve(load()?),
+        Command::Status(args) => status::status(&load()?, &args),
         Command::Config(ConfigCommand::Example) => {
             config::example();
             Ok(())
         }
-        Command::Config(ConfigCommand::Check) => {
-            config::check(&load()?);
-            Ok(())
-        }
+        Command::Config(ConfigCommand::Check) => config::check(&load()?),
         Command::User(command) => user::user(&load()?, command),
         Command::Block(command) => block::block(&load()?, command),
         Command::Unblock(command) => block::unblock(&load()?, &command),
         Command::Blocks => block::blocks(&load()?),
         Command::Federation(command) => federation::federation(&load()?, command),
+        Command::Appservice(command) => appservice::appservice(&load()?, command),
         Command::Task(command) => task::task(&load()?, command),
         Command::Room(RoomCommand::Inspect(args)) => room::inspect(&load()?, args),
         Command::Room(RoomCommand::Policies(args)) => room::policies(&load()?, &args),
@@ -201,6 +211,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Report(command) => report::report(&load()?, command),
         Command::Token(command) => token::token_command(&load()?, command),
         Command::Database(command) => database::database(&load()?, &command),
+        Command::Backup(command) => backup::backup(load, &command),
         Command::Keys { command } => keys::keys(&load()?, command.unwrap_or_default()),
         Command::Demo(args) if args.serve => {
             logging::init(&Logging::default())?;
@@ -278,122 +289,4 @@ fn say(line: impl std::fmt::Display) {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn commands_parse() {
-        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap();
-        assert!(parse("rhizome").command.is_none());
-        let cli = parse("rhizome serve --config a.toml");
-        assert_eq!(cli.config, Some(PathBuf::from("a.toml")));
-        assert!(matches!(cli.command, Some(Command::Serve)));
-        let cli = parse("rhizome decode");
-        assert!(matches!(cli.command, Some(Command::Decode)));
-        assert!(matches!(
-            parse("rhizome keys").command,
-            Some(Command::Keys { command: None })
-        ));
-        let Some(Command::User(user::UserCommand::Create(args))) =
-            parse("rhizome user create alice --password-stdin").command
-        else {
-            panic!("not user create");
-        };
-        assert_eq!(args.name.as_deref(), Some("alice"));
-    }
-
-    #[test]
-    fn commands_are_told_from_mistakes() {
-        for (line, fine) in [
-            (
-                "rhizome room inspect !a:b --graphviz --auth --event $x",
-                true,
-            ),
-            ("rhizome room inspect #a:b --recompute --json", true),
-            ("rhizome room inspect !a:b --auth", false),
-            ("rhizome room inspect !a:b --graphviz --json", false),
-            ("rhizome room inspect !a:b --around 1001", false),
-            ("rhizome room inspect", false),
-            ("rhizome room policies #a:b @c:d --json", true),
-            ("rhizome room policies", false),
-            ("rhizome media move local large", true),
-            ("rhizome media delete mxc://a/b mxc://a/c", true),
-            ("rhizome media delete --user @a:b --older-than 30d", true),
-            ("rhizome media delete", false),
-            ("rhizome media delete --unused-for long", false),
-            ("rhizome media quarantine --room !a:b --undo", true),
-            ("rhizome user list --admins --locked", true),
-            ("rhizome user show alice", true),
-            ("rhizome user password alice --password-stdin", true),
-            ("rhizome user password --password-stdin", false),
-            ("rhizome user admin @alice:here --remove", true),
-            ("rhizome user lock alice", true),
-            ("rhizome user shadow-ban alice --reason spam", true),
-            ("rhizome user shadow-ban alice --undo", true),
-            ("rhizome user deactivate alice --erase --erase-media", true),
-            ("rhizome user logout alice PHONE LAPTOP", true),
-            ("rhizome user logout", false),
-            ("rhizome block room !a:b --reason spam", true),
-            ("rhizome block server a.example --way in", true),
-            ("rhizome block server a.example --way up", false),
-            ("rhizome block name root", true),
-            ("rhizome unblock name root", true),
-            ("rhizome blocks", true),
-            ("rhizome keys rotate --overlap 0s", true),
-            ("rhizome keys rotate --overlap 31d", false),
-            ("rhizome keys old", true),
-            ("rhizome keys forget ed25519:a_b", true),
-            ("rhizome keys forget", false),
-            ("rhizome task list --limit 5", true),
-            ("rhizome task cancel", false),
-            ("rhizome report list", true),
-            ("rhizome report take 1 2 --by eve", true),
-            ("rhizome report done --by eve", false),
-            ("rhizome report list --all", true),
-            ("rhizome report dismiss 1 2", true),
-            ("rhizome report dismiss", false),
-            ("rhizome token create", true),
-            ("rhizome token create abc --uses 1 --expires-in 7d", true),
-            ("rhizome token create abc --length 20", false),
-            ("rhizome token create a/b", false),
-            ("rhizome token create --uses 0", false),
-            ("rhizome token list", true),
-            ("rhizome token delete", false),
-            ("rhizome database check", true),
-            ("rhizome database check --thorough", true),
-            ("rhizome database vacuum", true),
-            ("rhizome database", false),
-            ("rhizome user waiting", true),
-            ("rhizome user approve @a:b c", true),
-            ("rhizome user approve", false),
-        ] {
-            assert_eq!(Cli::try_parse_from(line.split(' ')).is_ok(), fine, "{line}");
-        }
-        assert!(
-            Cli::try_parse_from([
-                "rhizome",
-                "user",
-                "create",
-                "--password-stdin",
-                "--password-file",
-                "x"
-            ])
-            .is_err()
-        );
-    }
-
-    #[test]
-    fn causes_are_told_once() {
-        let error = anyhow::anyhow!("inner")
-            .context("outer: inner")
-            .context("top");
-        assert_eq!(explain(&error), "top\n  because: outer: inner");
-    }
-}
+mod tests;

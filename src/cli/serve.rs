@@ -35,7 +35,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
                 is_outdated = true;
                 break;
             }
-            _ = hangup.recv() => running.reload_certificates(),
+            _ = hangup.recv() => {
+                running.reload_certificates();
+                running.reload_appservices().await;
+            }
             () = running.failed() => {
                 bail!("the commit queue has ended, so nothing can be stored: see the log; start the server again");
             }
@@ -84,6 +87,9 @@ fn greet(running: &Running) {
     for (listener, address) in config.listeners.iter().zip(running.addresses()) {
         let apis: Vec<_> = listener.apis.iter().map(|api| api.name()).collect();
         tracing::info!(%address, tls = listener.tls.is_some(), apis = apis.join(","), "listening");
+    }
+    if let Some(address) = running.metrics_address() {
+        tracing::info!(%address, "metrics are at /metrics");
     }
     if config.logging.format == LogFormat::Json {
         return;
@@ -150,6 +156,9 @@ pub(super) fn summary(config: &Config, addresses: Option<&[SocketAddr]>) -> Vec<
         "registration {}",
         registration(&config.registration)
     ));
+    if let Some(address) = config.metrics.listen {
+        lines.push(format!("metrics      http://{address}/metrics"));
+    }
     if let Some(host) = &config.mail.host {
         lines.push(format!("mail         by {host}"));
     }

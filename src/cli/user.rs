@@ -14,7 +14,7 @@ use ruma::OwnedUserId;
 use crate::config::{Config, DisplayName};
 use crate::server;
 
-use super::{ago, approval, say};
+use super::{ago, approval, clean, say};
 pub(super) use command::UserCommand;
 use command::{UserCreate, UserList, states};
 use password::ask;
@@ -160,6 +160,15 @@ impl Desk<'_> {
             ),
             None => name,
         };
+        let services = self.config.appservices.load(server)?;
+        if let Ok(user) = users::user_id(server, name)
+            && let Some(owner) = services.exclusive_owner_of_user(&user)
+        {
+            bail!(
+                "{user} is in a namespace of the application service {}, which alone makes such users; choose another name",
+                clean(&owner.id)
+            );
+        }
         let cost = server::client_config(self.config).password_cost;
         let made = users::create(self.store, server, name, password, create.admin, cost).await;
         if self.config.registration.default_display_name == DisplayName::None

@@ -46,6 +46,8 @@ pub struct Federation {
     pub retry_max: Span,
     /// Whether other servers are told what people here call their devices.
     pub tell_device_names: bool,
+    /// Whether rooms of other servers are joined before all of their members are known.
+    pub partial_joins: bool,
 }
 
 /// Which servers are spoken with in one direction, within what holds for both.
@@ -128,6 +130,7 @@ impl Default for Federation {
             retry_min: Span::secs(2),
             retry_max: Span::secs(3600),
             tell_device_names: false,
+            partial_joins: false,
         }
     }
 }

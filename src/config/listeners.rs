@@ -111,7 +111,7 @@ pub(super) fn default_listeners() -> Vec<Listener> {
     }]
 }
 
-fn de_address<'de, D: Deserializer<'de>>(d: D) -> Result<SocketAddr, D::Error> {
+pub(super) fn de_address<'de, D: Deserializer<'de>>(d: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(d)?;
     let text = text
         .strip_prefix("localhost:")

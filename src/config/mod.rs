@@ -7,6 +7,7 @@
 //!
 //! One struct per section, one file each, the defaults beside the fields.
 
+mod appservices;
 mod database;
 mod delayed_events;
 mod federation;
@@ -17,6 +18,7 @@ mod logging;
 mod mail;
 mod media;
 mod media_store;
+mod metrics;
 mod new_accounts;
 mod presence;
 mod profiles;
@@ -43,6 +45,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use self::appservices::Appservices;
 pub use self::database::Database;
 pub use self::delayed_events::DelayedEvents;
 pub use self::federation::{Federation, LAST_TIME, OldVerifyKey};
@@ -53,6 +56,7 @@ pub use self::logging::{LogFormat, Logging};
 pub use self::mail::Mail;
 pub use self::media::{LOCAL, Media, Quota, Scanner, UnauthenticatedDownloads};
 pub use self::media_store::{MediaStore, StoreKind};
+pub use self::metrics::Metrics;
 pub use self::new_accounts::NewAccounts;
 pub use self::presence::Presence;
 pub use self::profiles::Profiles;
@@ -134,8 +138,12 @@ pub struct Config {
     pub rooms: Rooms,
     /// What the operator tells users.
     pub server_notices: ServerNotices,
+    /// Bridges and bots.
+    pub appservices: Appservices,
     /// Log lines.
     pub logging: Logging,
+    /// Figures for who watches.
+    pub metrics: Metrics,
     /// For tests: where to die. Only from the environment.
     #[serde(skip)]
     pub crash_point: Option<rhizome_storage::CrashPoint>,
@@ -171,7 +179,9 @@ impl Default for Config {
             sessions: Sessions::default(),
             rooms: Rooms::default(),
             server_notices: ServerNotices::default(),
+            appservices: Appservices::default(),
             logging: Logging::default(),
+            metrics: Metrics::default(),
             crash_point: None,
             file: None,
         }
@@ -280,7 +290,9 @@ impl Config {
         self.rooms.check(problems);
         self.jwt.check(problems);
         self.server_notices.check(&self.server.name, problems);
+        self.appservices.check(problems);
         self.logging.check(problems);
+        self.metrics.check(&self.listeners, problems);
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, MatchedPath, Request};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -32,6 +32,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::config::{Api, Http};
+use crate::metrics::Requests;
 
 use self::body::Guarded;
 pub(crate) use self::peers::Peers;
@@ -49,9 +50,10 @@ pub(crate) struct Routers {
 }
 
 impl Routers {
-    /// The routers with the request's span, and panics caught.
-    pub(crate) fn new(client: Router, federation: Router) -> Self {
-        let wrap = |router: Router| router.layer(axum::middleware::from_fn(observe));
+    /// The routers with the request's span, and panics caught. `requests`: by what they are counted, if they are.
+    pub(crate) fn new(client: Router, federation: Router, requests: Option<Arc<Requests>>) -> Self {
+        let observe = axum::middleware::from_fn_with_state(requests, observe);
+        let wrap = |router: Router| router.layer(observe.clone());
         Self {
             client: wrap(client),
             federation: wrap(federation),
@@ -318,7 +320,11 @@ fn refuse(status: StatusCode, errcode: &str, error: &str) -> Response {
 ///
 /// The path is the route, without what was filled in, and the query is left out: neither tokens nor
 /// room contents reach the log.
-async fn observe(request: Request, next: Next) -> Response {
+async fn observe(
+    State(requests): State<Option<Arc<Requests>>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let path = route.as_ref().map_or("(none)", MatchedPath::as_str);
@@ -335,6 +341,10 @@ async fn observe(request: Request, next: Next) -> Response {
             )
         });
         let status = response.status().as_u16();
+        if let Some(requests) = &requests {
+            let route = route.as_ref().map(MatchedPath::as_str);
+            requests.answered(route, &method, status, started.elapsed());
+        }
         let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         if status >= 500 && status != 503 {
             tracing::warn!(target: "rhizome::access", status, ms, "answered");

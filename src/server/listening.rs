@@ -1,15 +1,18 @@
 //! Listeners: their addresses, certificates, and what is served there.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::{Api, Config, Listener};
-use crate::http::{self, Serving};
+use crate::http::{self, Routers, Serving};
 use crate::tasks::Tasks;
-use crate::tls::Certificate;
+use crate::tls::{self, Certificate};
 
 pub(super) async fn bind(config: &Config) -> anyhow::Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
@@ -25,7 +28,44 @@ pub(super) async fn bind(config: &Config) -> anyhow::Result<Vec<TcpListener>> {
     Ok(listeners)
 }
 
-pub(super) fn serve(tasks: &Tasks, listener: TcpListener, serving: Serving) {
+/// What all listeners have in common.
+pub(super) struct Accepting {
+    pub(super) routers: Routers,
+    pub(super) stop: CancellationToken,
+    pub(super) kill: CancellationToken,
+    pub(super) connections: TaskTracker,
+}
+
+/// Accepts on these, which are those of the configuration. Gives their addresses, and the certificates that they show.
+pub(super) fn accept(
+    tasks: &Tasks,
+    config: &Config,
+    listeners: Vec<TcpListener>,
+    with: &Accepting,
+) -> anyhow::Result<(Vec<SocketAddr>, Vec<Arc<Certificate>>)> {
+    let (mut addresses, mut certificates) = (Vec::new(), Vec::new());
+    for (listener, settings) in listeners.into_iter().zip(&config.listeners) {
+        addresses.push(listener.local_addr()?);
+        let certificate = certificate(settings)?;
+        certificates.extend(certificate.clone());
+        let serving = Serving {
+            routers: with.routers.clone(),
+            apis: served(settings, config),
+            limits: config.http.clone(),
+            largest_upload: config.media.max_upload_size.0,
+            tls: certificate.map(tls::acceptor).transpose()?,
+            stop: with.stop.clone(),
+            kill: with.kill.clone(),
+            connections: with.connections.clone(),
+            peers: Arc::default(),
+            slots: slots(config),
+        };
+        serve(tasks, listener, serving);
+    }
+    Ok((addresses, certificates))
+}
+
+fn serve(tasks: &Tasks, listener: TcpListener, serving: Serving) {
     let (listener, serving) = (Arc::new(listener), Arc::new(serving));
     tasks.supervise("listener", move |_| {
         let (listener, serving) = (listener.clone(), serving.clone());
@@ -37,7 +77,7 @@ pub(super) fn serve(tasks: &Tasks, listener: TcpListener, serving: Serving) {
 }
 
 /// What a listener serves: federation only where it is switched on.
-pub(super) fn served(listener: &Listener, config: &Config) -> Vec<Api> {
+fn served(listener: &Listener, config: &Config) -> Vec<Api> {
     let off = !config.federation.enabled;
     listener
         .apis
@@ -48,14 +88,14 @@ pub(super) fn served(listener: &Listener, config: &Config) -> Vec<Api> {
 }
 
 /// The certificate of a listener, if it has one.
-pub(super) fn certificate(listener: &Listener) -> anyhow::Result<Option<Arc<Certificate>>> {
+fn certificate(listener: &Listener) -> anyhow::Result<Option<Arc<Certificate>>> {
     let tls = listener.tls.as_ref();
     tls.map(|tls| Certificate::load(&tls.certificate, &tls.key))
         .transpose()
 }
 
 /// As many as there may be connections.
-pub(super) fn slots(config: &Config) -> Arc<Semaphore> {
+fn slots(config: &Config) -> Arc<Semaphore> {
     let most = config.http.max_connections;
     Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)))
 }

@@ -1,10 +1,12 @@
 //! One running server: storage, rooms, federation, the client API, listeners and tasks, in that
 //! order; and its stop, in the other.
 
+mod appservices;
 mod delayed;
 mod key_watch;
 mod listening;
 mod mailing;
+mod metrics;
 pub(crate) mod old_keys;
 mod pushing;
 mod rates;
@@ -20,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use rhizome_appservice::Services;
 use rhizome_client_api as client_api;
 use rhizome_decoder::Decoders;
 use rhizome_edge::Api as _;
@@ -32,9 +35,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::http::{Routers, Serving};
+use crate::http::Routers;
 use crate::tasks::Tasks;
-use crate::tls::{self, Certificate};
+use crate::tls::Certificate;
 
 pub(crate) use settings::{decoders, federation as federation_config, media as media_config};
 
@@ -44,12 +47,14 @@ const OUTSIDE_INTERVAL: Duration = Duration::from_secs(1);
 /// A server that runs. [`Running::shutdown`] stops it; a mere drop leaves its tasks running.
 pub struct Running {
     addresses: Vec<SocketAddr>,
+    metrics: Option<SocketAddr>,
     store: Store,
     rooms: Rooms,
     federation: Federation,
     media: Media,
     config: Arc<Config>,
     certificates: Vec<Arc<Certificate>>,
+    registrations: appservices::Reloading,
     new_key: bool,
     stop: CancellationToken,
     kill: CancellationToken,
@@ -68,8 +73,10 @@ pub struct Running {
 /// name than the database was made for.
 pub async fn start(config: Config) -> anyhow::Result<Running> {
     let config = Arc::new(config);
+    let registrations = config.appservices.load(&config.server.name)?;
     make_data_dir(&config)?;
     let listeners = listening::bind(&config).await?;
+    let metrics = metrics::bind(&config).await?;
     let key_path = config.server.signing_key_path();
     let (keys, new_key) = signing_key::load_or_create(&key_path)?;
     let store = open_store(&config).await?;
@@ -81,7 +88,10 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let media = open_media(&store, &config, decoders.clone())?;
     media.claim().await.context("files can't be kept")?;
     let old_keys = old_keys::counted(&store, &keys, &config).await?;
-    let settings = settings::federation(&config, old_keys)?;
+    let mut settings = settings::federation(&config, old_keys)?;
+    appservices::make_senders(&store, &registrations).await?;
+    let services = Services::new(registrations);
+    settings.services = Some(services.clone());
     let federation = Federation::new(rooms.clone(), store.clone(), media.clone(), settings)
         .context("federation can't be set up")?;
     let previews = Previews::new(federation.clone(), decoders, settings::previews(&config));
@@ -96,10 +106,15 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         stop.clone(),
     );
     reserve_names(&app).await?;
+    let registrations = appservices::Reloading::new(&config, &store, &services);
     let unfinished = [app.unfinished().clone(), federation.unfinished().clone()];
-    let routers = Routers::new(client_api::router(app.clone()), federation.router());
+    let requests = metrics.as_ref().map(|metrics| metrics.requests.clone());
+    let client = client_api::router(app.clone());
+    let routers = Routers::new(client, federation.router(), requests);
 
     let tasks = Tasks::new(stop.clone());
+    let connections = TaskTracker::new();
+    let metrics = metrics.map(|metrics| metrics.tell(&config, (&app, &tasks, &connections)));
     let outdated = key_watch::run(&tasks, &store, watch);
     if config.federation.enabled {
         federate(&tasks, &federation);
@@ -107,38 +122,28 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     readers::read_log(&tasks, &store, &federation, &config);
     mailing::try_out(&tasks, app.config.mailing.clone());
     delayed::run(&tasks, &app);
+    appservices::follow_commands(&tasks, &registrations);
+    appservices::tell(&tasks, &app);
     pushing::notify(&tasks, app, &config);
     care_for_media(&tasks, &media, previews);
     collect(&tasks, &store, &config);
-    let connections = TaskTracker::new();
-    let mut addresses = Vec::new();
-    let mut certificates = Vec::new();
-    for (listener, settings) in listeners.into_iter().zip(&config.listeners) {
-        addresses.push(listener.local_addr()?);
-        let certificate = listening::certificate(settings)?;
-        certificates.extend(certificate.clone());
-        let serving = Serving {
-            routers: routers.clone(),
-            apis: listening::served(settings, &config),
-            limits: config.http.clone(),
-            largest_upload: config.media.max_upload_size.0,
-            tls: certificate.map(tls::acceptor).transpose()?,
-            stop: stop.clone(),
-            kill: kill.clone(),
-            connections: connections.clone(),
-            peers: Arc::default(),
-            slots: listening::slots(&config),
-        };
-        listening::serve(&tasks, listener, serving);
-    }
+    let accepting = listening::Accepting {
+        routers,
+        stop: stop.clone(),
+        kill: kill.clone(),
+        connections: connections.clone(),
+    };
+    let (addresses, certificates) = listening::accept(&tasks, &config, listeners, &accepting)?;
     Ok(Running {
         addresses,
+        metrics,
         store,
         rooms,
         federation,
         media,
         config,
         certificates,
+        registrations,
         new_key,
         stop,
         kill,
@@ -230,6 +235,11 @@ impl Running {
         &self.addresses
     }
 
+    /// The address of the listener of metrics, if there is one; port 0 is resolved.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics
+    }
+
     /// The database.
     pub fn store(&self) -> &Store {
         &self.store
@@ -278,6 +288,11 @@ impl Running {
                 Err(error) => tracing::error!("the old certificate stays: {error:#}"),
             }
         }
+    }
+
+    /// Reads the registrations of application services again; if something is wrong, what was so before stays.
+    pub async fn reload_appservices(&self) {
+        self.registrations.reload().await;
     }
 
     /// Stops accepting, answers long polls, waits for what is under way (at most
@@ -335,6 +350,7 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
     options.max_connections = config.database.max_connections;
     options.memory = usize::try_from(config.server.memory.0).unwrap_or(usize::MAX);
     options.crash_point = config.crash_point;
+    options.timed = config.metrics.listen.is_some();
     options.outside_interval = Some(OUTSIDE_INTERVAL);
     options.presence = PresenceOptions {
         enabled: config.presence.enabled,

@@ -355,6 +355,7 @@ pub(crate) fn federation(
         retry_min: from.retry_min.0,
         retry_max: from.retry_max.0,
         tell_device_names: from.tell_device_names,
+        partial_joins: from.partial_joins,
         software_version: env!("CARGO_PKG_VERSION").to_owned(),
         ..FederationConfig::default()
     })

@@ -31,6 +31,7 @@ mod commit;
 mod engine;
 mod facts;
 mod federation;
+mod figures;
 mod keys;
 mod log;
 mod media;
@@ -39,9 +40,11 @@ mod open;
 mod people;
 mod refusal;
 mod rooms;
+mod saving;
 mod search;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod transfer;
 mod vacuum;
 
 pub use engine::random;
@@ -59,9 +62,11 @@ use engine::blocks::Blocks;
 use engine::database::Database;
 use engine::epoch::Epoch;
 use log::positions::Positions;
+use log::reader::progress::Progress;
 use log::tail::Tail;
 use rooms::snapshot::Nodes;
 
+pub use accounts::acting::Actor;
 pub use accounts::backup::{
     Backup, BackupError, BackupPage, BackupSession, BackupState, StoredSession,
 };
@@ -71,11 +76,19 @@ pub use accounts::delivery::DELIVERY;
 pub use accounts::devices::StoredDevice;
 pub use accounts::erasure::Erasures;
 pub use accounts::listing::ListedAccount;
+pub use accounts::login_as::LoginAs;
+pub use accounts::overview::{AccountOrder, AccountOverview, AccountQuery};
 pub use accounts::pushes::{About, Mails, NewPush, Push, Told, Waiting};
-pub use accounts::registration::{AwaitingApproval, RegistrationToken};
+pub use accounts::registration::AwaitingApproval;
+pub use accounts::registration_tokens::{RegistrationToken, TokenLimit};
+pub use accounts::report_pages::{ReportQuery, Reported};
 pub use accounts::reports::{NewReport, Report, ReportState};
+pub use accounts::services::{
+    Acknowledged, NewServiceTransaction, ServiceFailure, ServicePlace, ServiceState, ServiceStep,
+    ServiceTransaction,
+};
 pub use accounts::sessions::Ends;
-pub use accounts::tasks::{Task, TaskState};
+pub use accounts::tasks::{Task, TaskQuery, TaskState};
 pub use accounts::third_parties::OwnThirdParty;
 pub use accounts::tokens::Token;
 pub use accounts::uia::{NewUiaSession, UiaSession};
@@ -83,13 +96,14 @@ pub use accounts::untold::Untold;
 pub use accounts::user_limits::{OwnLimit, UserLimits};
 pub use accounts::validation::{NewValidation, Tried, Validation};
 pub use accounts::{Account, FirstLogin};
-pub use check::{Check, CheckOptions, CheckProgress, Finding, Findings, Step};
+pub use check::{Check, CheckOptions, CheckProgress, DatabaseFacts, Finding, Findings, Step};
 pub use commit::Submitted;
 pub use commit::turn::Turn;
 pub use commit::write_set::{
-    Committed, CurrentState, NewEvent, NewRoom, Redacts, Restored, RoomWrite, StateChange, WriteSet,
+    Committed, Completing, CurrentState, DecidedAgain, NewEvent, NewRoom, Partial, PartialJoin,
+    Redacts, Restored, RoomWrite, StateChange, WriteSet,
 };
-pub use engine::cache::Cache;
+pub use engine::cache::{Cache, CacheFigures};
 pub use engine::clock::{Clock, millis};
 pub use engine::counters::{Counters, Counts};
 pub use engine::dialect::Dialect;
@@ -97,13 +111,17 @@ pub use engine::error::{Error, OpenError, Result};
 pub use engine::lease::Lease;
 pub use engine::numbers::{EventNo, KeyNo, Pos, RoomNo, ServerNo, SetNo, SnapshotNo, UserNo};
 pub use engine::options::{CrashAt, CrashPoint, LostAnswer, Options, PresenceOptions};
+pub use engine::pool::Pool;
 pub use engine::scratch::Scratch;
+pub use engine::timings::{Histogram, Observed, Timings};
 pub use facts::account::admission::{Admission, TokenUse, password_mark};
 pub use facts::account::dehydrated::Dehydrated;
 pub use facts::account::new::{NewAccount, NewLogin, NewTokens};
 pub use facts::account::{AccountChange, AccountFlag, NewTask};
 pub use facts::account_data::{AccountData, DataChange, DataSize, INVITE_RULES, Notifying};
 pub use facts::alias::{AliasesMoved, NewAlias};
+pub use facts::aliases_changed::AliasesChanged;
+pub use facts::appservice_pause::AppservicePause;
 pub use facts::block::Block;
 pub use facts::decision::CommitError;
 pub use facts::delay_id::DelayId;
@@ -123,6 +141,8 @@ pub use facts::keys::one_time::{
 };
 pub use facts::keys::signature::{KeySignature, UserSigned};
 pub use facts::listing::Listing;
+pub use facts::members_known::MembersKnown;
+pub use facts::network_listing::NetworkListing;
 pub use facts::notice_room::NoticeRoom;
 pub use facts::profile::{ProfileChange, ProfileField};
 pub use facts::profile_spread::{PROFILES_READER, ProfileSpread, Spread, SpreadChange, SpreadTo};
@@ -133,6 +153,7 @@ pub use facts::revocation::TokenRevoked;
 pub use facts::sliding::{SlidingConnection, SlidingRoom, SlidingStep, ToldProfiles};
 pub use facts::status_message::StatusMessage;
 pub use facts::sticky::Sticky;
+pub use facts::task_room::TaskRoom;
 pub use facts::third_party::{Medium, ThirdParty, ThirdPartyChange};
 pub use facts::thread_subscription::{Following, SubscriptionChange, ThreadSubscription};
 pub use facts::to_device::out::{ForServer, ToDeviceOut};
@@ -142,6 +163,7 @@ pub use facts::to_device::{ForDevice, Once, Sending, ToDevice, WaitingMessage};
 pub use facts::user_limit::UserLimit;
 pub use facts::{Audience, EntryKind, Fact, Logged};
 pub use federation::destination::DestinationState;
+pub use federation::destination_pages::DestinationOrder;
 pub use federation::destinations::{Behind, OutboundReceipt};
 pub use federation::devices::remote::RemoteUser;
 pub use federation::devices::{NewSharer, OutboundDevice};
@@ -151,6 +173,8 @@ pub use federation::joins::SentJoin;
 pub use federation::keys::{KeyResponse, StoredKey};
 pub use federation::known_destinations::KnownDestination;
 pub use federation::outbound::{NewestOutbound, Outbound, Walked};
+pub use federation::partial::PartialRoom;
+pub use figures::{MOST_COUNTED, Queues};
 pub use keys::change::{CrossSigningChange, DeviceUpload};
 pub use keys::claim::KeyWanted;
 pub use keys::counts::KeyCounts;
@@ -166,9 +190,9 @@ pub use log::presence::{
 pub use log::reader::{Failure, LogReader, LogWork, Stretch};
 pub use log::waiting::Interest;
 pub use media::{
-    AppendedPart, Begun, Blob, Filled, FinishedUpload, Keep, MediaQuery, MediaRow, MediaSize,
-    NewMedia, NewPart, NewUpload, Seal, StoreUsage, StoredThumbnail, ThumbnailKind, UploadRow,
-    UserUsage,
+    AppendedPart, Begun, Blob, Filled, FinishedUpload, Keep, MediaOrder, MediaQuery, MediaRow,
+    MediaSize, NewMedia, NewPart, NewUpload, Seal, StoreUsage, StoredThumbnail, ThumbnailKind,
+    UploadRow, Uploader, UploaderOrder, UploaderQuery, UserUsage,
 };
 pub use people::{
     FillPeople, FoundPeople, PEOPLE_READER, PeopleQuery, PeopleScope, Person, TooLong,
@@ -179,6 +203,7 @@ pub use rooms::history::{Direction, HistoryToken};
 pub use rooms::inspect::{EventCount, OutsideToken, SnapshotSizes};
 pub use rooms::invites::{PendingInvites, RemoteInvite};
 pub use rooms::members::{Member, MemberCounts, MembershipRow};
+pub use rooms::overview::{RoomOrder, RoomOverview, RoomQuery};
 pub use rooms::relation::annotation::Annotation;
 pub use rooms::relation::bundle::{Edited, HasChildren, Parent, SurelySeen, ThreadSummary};
 pub use rooms::relation::children::{Along, Children};
@@ -193,9 +218,11 @@ pub use rooms::summary::{RoomSummary, is_activity};
 pub use rooms::times::TimeToken;
 pub use rooms::transactions::TxnKey;
 pub use rooms::unread::UnreadRow;
+pub use saving::{copy_database, database_file};
 pub use search::{
     FillSearch, Hit, Hits, Match, Part, Place, SearchQuery, SearchScope, TooMuch, index_history,
 };
+pub use transfer::{Transfer, TransferError, Transferred};
 pub use vacuum::{DatabaseSize, Vacuum};
 
 /// The database. Cheap to clone.
@@ -220,6 +247,8 @@ pub(crate) struct Core {
     pub(crate) ephemeral: Ephemeral,
     pub(crate) presence: Arc<Presence>,
     pub(crate) caches: Caches,
+    /// Where this process's readers of the log stand.
+    pub(crate) readers: Progress,
     pub(crate) groups_done: AtomicU64,
     /// The last group that had something to write couldn't be written.
     pub(crate) unwritable: AtomicBool,
@@ -227,6 +256,8 @@ pub(crate) struct Core {
     /// What was a backup's has to go.
     pub(crate) backups_gone: Notify,
     pub(crate) tasks_added: Notify,
+    /// How often registrations of application services were to be read again.
+    pub(crate) appservice_reloads: watch::Sender<u64>,
     pub(crate) user_limits: UserLimits,
     /// Until when who sends delayed events waits.
     pub(crate) delayed: facts::delayed::wake::DelayedWake,

@@ -23,6 +23,7 @@ use crate::facts::delayed::wake::DelayedWake;
 use crate::log::ephemeral::Ephemeral;
 use crate::log::positions::{Positions, ProcessId};
 use crate::log::presence::{self, Presence};
+use crate::log::reader::progress::Progress;
 use crate::log::tail::Tail;
 use crate::log::{Log, bus};
 use crate::{Caches, Core, Dialect, Error, OpenError, Store, random};
@@ -97,18 +98,20 @@ impl Store {
             dialect,
             database,
             epoch: Mutex::new(epoch),
-            counters: Counters::default(),
+            counters: Counters::new(options.timed),
             blocks: Blocks::default(),
             tail: Tail::new(head, options.tail_entries, options.memory / 8),
             positions: positions.clone(),
             ephemeral: Ephemeral::new(options.clock.clone(), positions.clone()),
             presence: Arc::new(Presence::new(options.clock.clone(), positions)),
             caches: Caches::new(options.memory),
+            readers: Progress::default(),
             groups_done: AtomicU64::new(0),
             unwritable: AtomicBool::new(false),
             haste: commit::Haste::default(),
             backups_gone: Notify::new(),
             tasks_added: Notify::new(),
+            appservice_reloads: watch::Sender::new(0),
             user_limits,
             delayed: DelayedWake::default(),
             people: watch::Sender::new(None),

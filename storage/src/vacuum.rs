@@ -8,7 +8,6 @@
 use std::path::{Path, PathBuf};
 
 use crate::engine::alone::{Alone, May};
-use crate::engine::error::is_busy;
 use crate::engine::sql::{Columns as _, Query, ReadRow};
 use crate::{Dialect, Error, OpenError, Result};
 
@@ -112,17 +111,9 @@ impl Vacuum {
         let fresh = Alone::connect(&self.url, May::Write).await?;
         let used = std::mem::replace(&mut self.connection, fresh);
         used.close().await;
-        let connection = &mut self.connection;
-        connection
-            .run("PRAGMA busy_timeout = 0; PRAGMA locking_mode = EXCLUSIVE;")
-            .await?;
-        match connection.run("BEGIN EXCLUSIVE").await {
-            Ok(()) => {
-                connection.run("COMMIT").await?;
-                Ok(true)
-            }
-            Err(error) if is_busy(&error) => Ok(false),
-            Err(error) => Err(error.into()),
+        match &self.connection {
+            Alone::Sqlite(sqlite) => Ok(sqlite.claim().await?),
+            Alone::Postgres(_) => Ok(false),
         }
     }
 

@@ -218,15 +218,17 @@ pub fn serve_with(dir: &std::path::Path, variables: &[(&str, &str)]) -> Serving 
     }
 }
 
+impl Serving {
+    /// The process's id, for signals.
+    pub fn id(&self) -> String {
+        self.child.lock().unwrap().id().to_string()
+    }
+}
+
 pub async fn terminate(serving: Serving) -> Option<i32> {
-    let id = serving.child.lock().unwrap().id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-TERM", &id])
-            .status()
-            .unwrap()
-            .success()
-    );
+    let id = serving.id();
+    let mut kill = Command::new("kill");
+    assert!(kill.args(["-TERM", &id]).status().unwrap().success());
     let ended = || serving.child.lock().unwrap().try_wait().unwrap();
     eventually("it ends on SIGTERM", async || ended().is_some()).await;
     ended()?.code()

@@ -142,10 +142,15 @@ pub(crate) struct Pair {
 impl Pair {
     /// Both with a database of this kind.
     pub(crate) async fn start(kind: Kind) -> Self {
+        Self::start_with(kind, |_| {}).await
+    }
+
+    /// The same with a changed configuration.
+    pub(crate) async fn start_with(kind: Kind, change: fn(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::create(dir.path()).unwrap();
         let dir_of_one = || tempfile::tempdir().unwrap();
-        let one = || Box::pin(Server::start_in(&authority, dir_of_one(), kind, |_| {}));
+        let one = || Box::pin(Server::start_in(&authority, dir_of_one(), kind, change));
         let (north, south) = tokio::join!(one(), one());
         Self {
             north: Box::new(north),

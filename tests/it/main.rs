@@ -7,6 +7,7 @@
 mod away;
 mod bench;
 mod cli;
+mod cli_appservice;
 mod cli_federation;
 mod cli_keys;
 mod cli_registration;
@@ -17,6 +18,7 @@ mod files;
 mod front;
 mod harness;
 mod inspect;
+mod metrics;
 mod serve;
 mod talk;
 mod users;

@@ -51,6 +51,18 @@ impl Client {
         client
     }
 
+    /// Another device of the same person.
+    pub(crate) async fn another_device(&self) -> Self {
+        let body = json!({
+            "type": "m.login.password", "password": "correct horse battery",
+            "identifier": { "type": "m.id.user", "user": self.user_id },
+        });
+        let nobody = self.with_token("");
+        let answer = nobody.call("POST", "/login", Some(body)).await;
+        let answer = answer.expect("logs in");
+        self.with_token(answer["access_token"].as_str().expect("a token"))
+    }
+
     /// The same person, talking to the process at `base`.
     pub(crate) fn at(&self, base: &str) -> Self {
         Self {

@@ -30,6 +30,16 @@ impl Database {
         }
     }
 
+    /// The same folder, with a PostgreSQL that nothing was ever written to.
+    pub(crate) async fn moved_to_postgres(self) -> Self {
+        let database = TestDatabase::postgres().await;
+        Self {
+            url: database.url().to_owned(),
+            _lies_in: Some(database),
+            folder: self.folder,
+        }
+    }
+
     fn of(database: TestDatabase) -> Self {
         Self {
             url: database.url().to_owned(),

@@ -3,6 +3,7 @@
 //! Each runs on SQLite and on PostgreSQL (`RHIZOME_TEST_POSTGRES`, see `scripts/with-postgres`).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod backup;
 mod balanced;
 mod client;
 mod cluster;
@@ -13,6 +14,7 @@ mod disk;
 mod hostile;
 mod hostile_requests;
 mod load;
+mod moved;
 mod notified;
 mod power;
 mod process;

@@ -160,19 +160,26 @@ impl Process {
         self.id
     }
 
+    /// Runs one of the operator's commands with its configuration, changed by these variables: whether it was done, and what
+    /// was said.
+    pub(crate) fn command(&self, args: &[&str], variables: &[(&str, &str)]) -> (bool, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rhizome"));
+        command.args(args).arg("--config").arg(&self.config);
+        command.envs(variables.iter().copied()).stdin(Stdio::null());
+        let done = tokio::task::block_in_place(|| command.output().unwrap());
+        let said = [done.stdout, done.stderr].concat();
+        (
+            done.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    }
+
     /// What `rhizome database check` says of its database, if it finds anything wrong.
     pub(crate) fn check_database(&self) -> Result<(), String> {
-        let done = Command::new(env!("CARGO_BIN_EXE_rhizome"))
-            .args(["database", "check", "--config"])
-            .arg(&self.config)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        if done.status.success() {
-            return Ok(());
+        match self.command(&["database", "check"], &[]) {
+            (true, _) => Ok(()),
+            (false, said) => Err(said),
         }
-        let said = [done.stdout, done.stderr].concat();
-        Err(String::from_utf8_lossy(&said).into_owned())
     }
 
     /// Asks the process to end, and waits until it has.

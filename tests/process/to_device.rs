@@ -129,25 +129,7 @@ impl Server {
         let inside = free_address();
         let cable = Cable::lay(inside).await;
         let name = format!("localhost:{}", cable.address.port());
-        let config = format!(
-            r#"
-[[listeners]]
-address = "{inside}"
-apis = ["federation"]
-tls = {{ certificate = "{}", key = "{}" }}
-
-[federation]
-extra_ca_certificates = ["{}"]
-allowed_ranges = ["127.0.0.0/8", "::1/128"]
-trusted_key_servers = []
-request_timeout = "5s"
-retry_min = "50ms"
-retry_max = "400ms"
-"#,
-            authority.certificate().display(),
-            authority.key().display(),
-            authority.ca().display(),
-        );
+        let config = federation(inside, authority);
         let process = process::start_as(&database, (&name, &config), None).await;
         let base = watch::Sender::new(process.base.clone());
         Self {
@@ -171,7 +153,31 @@ retry_max = "400ms"
     }
 }
 
-fn free_address() -> SocketAddr {
+/// The part of a configuration by which a server takes part in a federation on this machine.
+pub(crate) fn federation(inside: SocketAddr, authority: &Authority) -> String {
+    format!(
+        r#"
+[[listeners]]
+address = "{inside}"
+apis = ["federation"]
+tls = {{ certificate = "{}", key = "{}" }}
+
+[federation]
+extra_ca_certificates = ["{}"]
+allowed_ranges = ["127.0.0.0/8", "::1/128"]
+trusted_key_servers = []
+request_timeout = "5s"
+retry_min = "50ms"
+retry_max = "400ms"
+"#,
+        authority.certificate().display(),
+        authority.key().display(),
+        authority.ca().display(),
+    )
+}
+
+/// An address on this machine at which nobody listens.
+pub(crate) fn free_address() -> SocketAddr {
     let any = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     any.local_addr().unwrap()
 }

@@ -99,6 +99,7 @@ pub async fn register(
         return Err(MatrixError::forbidden("The HMAC is wrong"));
     }
     let user_id = users::user_id(&app.config.server_name, &user.username)?;
+    users::require_nobodys(&app, &user_id)?;
     let first = Some((
         SessionRequest {
             by_password: true,
@@ -108,7 +109,7 @@ pub async fn register(
     ));
     let new = users::New {
         user_id: &user_id,
-        password: &user.password,
+        password: Some(&user.password),
         admin: user.admin,
         third_parties: Vec::new(),
         // Who knows the secret is the operator.

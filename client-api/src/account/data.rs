@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use bytes::Bytes;
 use rhizome_edge::RawJson;
+use rhizome_protocol::Membership;
 use rhizome_rooms::{access::RoomAccess, invites};
 use rhizome_storage::{AccountData, DataChange, DataSize, Fact, RoomNo, WriteSet};
 use ruma::{
@@ -98,7 +99,15 @@ pub(crate) async fn room_of(
     who: &Caller,
     room_id: &RoomId,
 ) -> Result<RoomNo, MatrixError> {
-    // Whoever was in the room may keep notes on it.
+    // Bridges note what a room is for when they are invited to it. Whoever was in the room may keep notes on it, too.
+    // What another process has answered is known here too.
+    app.store.log().refresh().await?;
+    if let Some(room) = app.store.known_room(room_id).await?
+        && let Some(row) = app.store.membership(who.user, room).await?
+        && matches!(row.membership, Membership::Invite | Membership::Knock)
+    {
+        return Ok(room);
+    }
     let access = RoomAccess::of(&app.store, reader(who), room_id).await?;
     Ok(access.head.room)
 }

@@ -33,7 +33,7 @@ pub async fn deactivate(
 ) -> Result<deactivate::Response, MatrixError> {
     let who = who.ok_or_else(MatrixError::missing_token)?;
     let act = Act {
-        what: "deactivate",
+        what: uia::DEACTIVATE,
         to: "",
         body: &body,
         lately_will_do: false,

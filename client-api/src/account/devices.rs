@@ -1,7 +1,10 @@
 //! A user's devices.
 
+use std::net::Ipv4Addr;
+
 use axum::extract::State;
-use rhizome_edge::MatrixError;
+use http::StatusCode;
+use rhizome_edge::{Content, MatrixError};
 use rhizome_storage::StoredDevice;
 use ruma::{
     MilliSecondsSinceUnixEpoch, UInt,
@@ -10,6 +13,7 @@ use ruma::{
         get_device::v3 as get, get_devices::v3 as list, update_device::v3 as update,
     },
 };
+use serde_json::json;
 
 use crate::{
     App, Ruma,
@@ -44,26 +48,39 @@ pub async fn get(
 }
 
 /// `PUT /_matrix/client/v3/devices/{deviceId}`
+///
+/// An application service makes devices so, which have no tokens.
 pub async fn update(
     State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<update::Request>,
-) -> Result<update::Response, MatrixError> {
-    let Some(name) = req.display_name else {
-        app.store
-            .device(who.user, &req.device_id)
-            .await?
-            .ok_or_else(no_such_device)?;
-        return Ok(update::Response::new());
-    };
-    session::check_device_name(&name)?;
-    if !app
-        .store
-        .rename_device(who.user, &req.device_id, &name)
-        .await?
-    {
-        return Err(no_such_device());
+    Ruma { who, req, peer, .. }: Ruma<update::Request>,
+) -> Result<Content, MatrixError> {
+    let device = req.device_id;
+    if let Some(name) = &req.display_name {
+        session::check_device_name(name)?;
     }
-    Ok(update::Response::new())
+    // Another request may make it meanwhile.
+    for _ in 0..2 {
+        let is_there = match &req.display_name {
+            Some(name) => app.store.rename_device(who.user, &device, name).await?,
+            None => app.store.device(who.user, &device).await?.is_some(),
+        };
+        if is_there {
+            return Ok(Content::json(StatusCode::OK, &json!({})));
+        }
+        if who.service.is_none() {
+            break;
+        }
+        session::check_device_id(&device)?;
+        session::check_no_key(&app, who.user, &device).await?;
+        let ip = peer.unwrap_or(Ipv4Addr::UNSPECIFIED.into()).to_string();
+        let made = app
+            .store
+            .add_device(who.user, &device, req.display_name.clone(), Some(ip));
+        if made.await? {
+            return Ok(Content::json(StatusCode::CREATED, &json!({})));
+        }
+    }
+    Err(no_such_device())
 }
 
 /// `DELETE /_matrix/client/v3/devices/{deviceId}`

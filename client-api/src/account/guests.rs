@@ -53,6 +53,7 @@ pub(crate) async fn register(
         .map_err(MatrixError::limit_exceeded)?;
     let name = format!("guest-{}", random::letters(b"0123456789", NAME)?);
     let user_id = users::user_id(&app.config.server_name, &name)?;
+    users::require_nobodys(app, &user_id)?;
     let request = SessionRequest {
         device_name: req.initial_device_display_name,
         is_guest: true,

@@ -1,6 +1,7 @@
 //! Accounts, their devices, and what they keep for their users.
 
 pub(crate) mod admin_register;
+mod by_service;
 pub mod carried;
 pub(crate) mod contact;
 pub(crate) mod data;

@@ -72,7 +72,11 @@ async fn subject(app: &App, who: &Caller, user_id: &UserId) -> Result<Account, M
     Ok(account)
 }
 
+/// Whether who makes a request does: not an application service, whomever it acts for.
 async fn administers(app: &App, who: &Caller) -> Result<bool, MatrixError> {
+    if who.service.is_some() {
+        return Ok(false);
+    }
     let account = app.store.account(&who.user_id).await?;
     Ok(account.is_some_and(|account| account.admin && !account.deactivated))
 }

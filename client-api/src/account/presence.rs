@@ -122,6 +122,13 @@ pub fn by_sync(who: &Caller, set_presence: Option<&str>) -> Result<SyncPresence,
             "`set_presence` is none of offline, online, unavailable and busy",
         )
     })?;
+    if who.device_id.is_none() {
+        // Nobody is there: somebody else acts for the user.
+        return Ok(SyncPresence {
+            state: PresenceState::Offline,
+            said: true,
+        });
+    }
     if who.is_suspended {
         return Ok(SyncPresence {
             state: PresenceState::Online,
@@ -134,7 +141,9 @@ pub fn by_sync(who: &Caller, set_presence: Option<&str>) -> Result<SyncPresence,
     })
 }
 
-/// Takes note that a user does something.
+/// Takes note that a user does something. They don't if somebody acts for them.
 pub fn acts(app: &App, who: &Caller) {
-    app.store.acts(who.user, &who.device_or_none());
+    if let Some(device) = &who.device_id {
+        app.store.acts(who.user, device);
+    }
 }

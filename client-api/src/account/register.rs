@@ -9,7 +9,7 @@ use ruma::api::client::{
     account::{
         check_registration_token_validity::v1 as validity,
         get_username_availability::v3 as availability,
-        register::{RegistrationKind, v3 as register},
+        register::{LoginType, RegistrationKind, v3 as register},
     },
     uiaa::AuthData,
 };
@@ -17,7 +17,7 @@ use ruma::api::client::{
 use crate::{
     App, Ruma,
     account::{
-        guests,
+        by_service, guests,
         registering::{Making, Proved, Registering},
         upgrading, users,
     },
@@ -31,7 +31,7 @@ use crate::{
 /// `POST /_matrix/client/v3/register`
 pub async fn register(
     State(app): State<App>,
-    Ruma { req, peer, .. }: Ruma<register::Request>,
+    Ruma { who, req, peer, .. }: Ruma<register::Request>,
 ) -> Result<RawJson, MatrixError> {
     match req.kind {
         RegistrationKind::User => {}
@@ -41,10 +41,15 @@ pub async fn register(
         }
         _ => return Err(MatrixError::invalid_param("kind is either user or guest")),
     }
-    if req.login_type.is_some() {
-        return Err(MatrixError::forbidden(
-            "This server has no application services",
-        ));
+    match req.login_type {
+        None => {}
+        Some(LoginType::ApplicationService) => {
+            return by_service::register(&app, who, req, peer).await;
+        }
+        Some(_) => {
+            let message = "The type of a registration is m.login.application_service, or none";
+            return Err(MatrixError::invalid_param(message));
+        }
     }
     require_open(&app)?;
     if let Some(token) = &req.guest_access_token {
@@ -84,7 +89,9 @@ async fn first_time(
         user_id
     } else {
         let name = random::letters(b"abcdefghijklmnopqrstuvwxyz234567", 12)?;
-        users::user_id(&app.config.server_name, &name)?
+        let user_id = users::user_id(&app.config.server_name, &name)?;
+        users::require_nobodys(app, &user_id)?;
+        user_id
     };
     let device_id = session::device_id(req.device_id.clone())?;
     users::require_free(&app.store, &user_id).await?;

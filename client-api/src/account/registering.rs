@@ -18,7 +18,6 @@ use crate::{
     account::users,
     auth::{
         by_password,
-        login::awaiting_approval,
         password::{self, Turn, Whence},
         session::{self, Session, SessionRequest},
         standing,
@@ -147,7 +146,7 @@ impl Registering {
         let begin = first.clone().filter(|_| !waits).map(|first| (first, peer));
         let new = users::New {
             user_id: &self.user_id,
-            password,
+            password: Some(password),
             admin: false,
             third_parties: self.proved.third_parties.clone(),
             admission: self.proved.admission.clone(),
@@ -163,7 +162,7 @@ impl Registering {
         };
         self.proved.end(app).await?;
         if waits {
-            return Err(awaiting_approval());
+            return Err(standing::awaiting_approval());
         }
         Ok(session)
     }
@@ -212,7 +211,7 @@ impl Registering {
             return Err(standing::locked());
         }
         if account.awaits_approval {
-            return Err(awaiting_approval());
+            return Err(standing::awaiting_approval());
         }
         let Some(first) = first else {
             return Ok(None);

@@ -15,9 +15,9 @@ use crate::{
         users,
     },
     auth::{
-        login::awaiting_approval,
         password::Turn,
         session::{self, Session, SessionRequest},
+        standing,
         uia::{self, Purpose},
     },
     limits::Kind,
@@ -159,7 +159,7 @@ async fn become_user(
     }
     upgrading.proved.end(app).await?;
     if waits {
-        return Err(awaiting_approval());
+        return Err(standing::awaiting_approval());
     }
     let Some(first) = first else {
         return Ok(None);

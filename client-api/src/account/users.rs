@@ -8,7 +8,7 @@ use rhizome_storage::{Account, Admission, Ends, Medium, NewAccount, Store, Third
 use ruma::{OwnedUserId, ServerName, UserId};
 
 pub use crate::user_ids::user_id;
-pub(crate) use crate::user_ids::{require_allowed, require_permitted};
+pub(crate) use crate::user_ids::{require_allowed, require_nobodys, require_permitted};
 use crate::{
     App,
     auth::{
@@ -34,7 +34,7 @@ pub async fn create(
     let user_id = user_id(server, username)?;
     let new = New {
         user_id: &user_id,
-        password,
+        password: Some(password),
         admin,
         third_parties: Vec::new(),
         admission: Admission::default(),
@@ -48,12 +48,30 @@ pub async fn create(
     }
 }
 
+/// Makes the account of an application service's own user, if it isn't there: nobody can log in to it. Gives whether
+/// there is one with a password, which somebody else has made.
+///
+/// # Errors
+/// Those of the database.
+pub async fn of_service(store: &Store, user_id: &UserId) -> Result<bool, MatrixError> {
+    if store.account(user_id).await?.is_none() {
+        let account = NewAccount {
+            created_ms: store.clock().now_ms(),
+            ..NewAccount::default()
+        };
+        // Another process may be as quick.
+        store.create_account(user_id, account, None).await?;
+    }
+    let account = store.account(user_id).await?;
+    Ok(account.is_some_and(|account| account.password_hash.is_some()))
+}
+
 /// An account to be made.
 pub(crate) struct New<'a> {
     /// Whose.
     pub user_id: &'a UserId,
-    /// What opens it.
-    pub password: &'a str,
+    /// What opens it; nothing does without.
+    pub password: Option<&'a str>,
     /// Whether it may administrate the server.
     pub admin: bool,
     /// Addresses that were found to be its owner's.
@@ -109,6 +127,26 @@ pub(crate) async fn not_made(
     })
 }
 
+/// Makes an account as an administrator wants it, whoever else may register. Its user is called `name`, or as users are at
+/// first.
+///
+/// # Errors
+/// Those of [`register`].
+pub(crate) async fn make(
+    app: &App,
+    new: New<'_>,
+    name: Option<String>,
+) -> Result<UserNo, MatrixError> {
+    let user_id = new.user_id;
+    let name = name.or_else(|| app.config.registration_rules.first_name(user_id));
+    let addresses = new.third_parties.clone();
+    let account = new_account(&app.store, new, name, &app.passwords).await?;
+    match app.store.create_account(user_id, account, None).await? {
+        Some(user) => Ok(user),
+        None => Err(not_made(&app.store, &addresses, false).await?),
+    }
+}
+
 async fn new_account(
     store: &Store,
     new: New<'_>,
@@ -116,8 +154,12 @@ async fn new_account(
     passwords: &Passwords,
 ) -> Result<NewAccount, MatrixError> {
     require_unused(store, new.user_id).await?;
+    let password_hash = match new.password {
+        Some(password) => Some(passwords.hash(password, new.turn).await?),
+        None => None,
+    };
     Ok(NewAccount {
-        password_hash: Some(passwords.hash(new.password, new.turn).await?),
+        password_hash,
         admin: new.admin,
         created_ms: store.clock().now_ms(),
         is_guest: false,
@@ -133,7 +175,8 @@ pub(crate) async fn require_free(store: &Store, user_id: &UserId) -> Result<(), 
     require_unused(store, user_id).await
 }
 
-async fn require_unused(store: &Store, user_id: &UserId) -> Result<(), MatrixError> {
+/// `M_USER_IN_USE` if there is an account of this id, or was one.
+pub(crate) async fn require_unused(store: &Store, user_id: &UserId) -> Result<(), MatrixError> {
     if store.account(user_id).await?.is_some() {
         Err(in_use())
     } else {
@@ -212,6 +255,21 @@ pub async fn approve(store: &Store, user_id: &UserId, user: UserNo) -> Result<bo
     let has_mail = (addresses.iter()).any(|one| one.third_party.medium == Medium::Email);
     let task = (tasks::APPROVED, user_id.as_str());
     Ok(store.approve(user, has_mail.then_some(task)).await?)
+}
+
+/// Sets an account's password, as an administrator wants it, and ends all its sessions if that is wanted.
+///
+/// # Errors
+/// `M_WEAK_PASSWORD`, `M_INVALID_PARAM` for one that is too long.
+pub(crate) async fn give_password(
+    app: &App,
+    user: UserNo,
+    password: &str,
+    ends: Ends<'_>,
+) -> Result<(), MatrixError> {
+    let hash = app.passwords.hash(password, Turn::FIRST).await?;
+    app.store.set_password(user, &hash, ends).await?;
+    Ok(())
 }
 
 /// Sets an account's password and ends all its sessions, in the database alone: for the binary's

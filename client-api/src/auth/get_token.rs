@@ -43,9 +43,9 @@ pub async fn get(
         body: &body,
         lately_will_do: true,
     };
+    uia::confirm(&app, &who, act, (req.auth.as_ref(), peer)).await?;
     let gone = || MatrixError::unknown_token(false);
     let device = who.device_id.clone().ok_or_else(gone)?;
-    uia::confirm(&app, &who, act, (req.auth.as_ref(), peer)).await?;
     let token = random::secret()?;
     let expires_ms = app.store.clock().now_ms().saturating_add(millis(lifetime));
     let hash = hash_of(&token);

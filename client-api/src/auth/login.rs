@@ -2,9 +2,9 @@
 
 use axum::extract::State;
 use http::StatusCode;
-use rhizome_edge::{Body, MatrixError, RawJson};
+use rhizome_edge::{Body, MatrixError, RawJson, Shown};
 use ruma::{
-    OwnedDeviceId,
+    OwnedDeviceId, OwnedUserId,
     api::client::session::{get_login_types::v3 as flows, login::v3 as login},
 };
 use serde::Deserialize;
@@ -13,13 +13,18 @@ use serde_json::json;
 use crate::{
     App, Ruma,
     auth::{
+        acting,
         by_password::{self, Named},
         jwt, login_token, phone,
         session::{self, SessionRequest},
         standing,
         validated::third_party,
     },
+    user_ids::{exclusive, local_user},
 };
+
+/// How application services log in.
+const SERVICE: &str = "m.login.application_service";
 
 /// `GET /_matrix/client/v3/login`
 pub async fn flows(
@@ -29,6 +34,9 @@ pub async fn flows(
     let mut flows = vec![json!({ "type": "m.login.password" })];
     if app.config.login_tokens.is_some() {
         flows.push(json!({ "type": "m.login.token", "get_login_token": true }));
+    }
+    if !app.federation.services().is_empty() {
+        flows.push(json!({ "type": SERVICE }));
     }
     if app.config.jwt.is_some() {
         flows.push(json!({ "type": "org.matrix.login.jwt" }));
@@ -70,7 +78,7 @@ struct Identifier {
 /// `POST /_matrix/client/v3/login`
 pub async fn login(
     State(app): State<App>,
-    Ruma { req, peer, .. }: Ruma<Body<login::Request, Login>>,
+    Ruma { who, req, peer, .. }: Ruma<Body<login::Request, Login>>,
 ) -> Result<RawJson, MatrixError> {
     let login = req.body;
     let (user_id, proof) = match login.kind.as_str() {
@@ -85,6 +93,7 @@ pub async fn login(
         "org.matrix.login.jwt" if app.config.jwt.is_some() => {
             (jwt::user_of(&app, token_of(&login)?).await?, None)
         }
+        SERVICE => (by_service(&app, who, &login).await?, None),
         _ => {
             let message = "The login type isn't one of this server's flows";
             return Err(MatrixError::new(
@@ -109,7 +118,7 @@ pub async fn login(
         return Err(standing::locked());
     }
     if account.awaits_approval {
-        return Err(awaiting_approval());
+        return Err(standing::awaiting_approval());
     }
     let session = session::begin(&app, account.user, request, peer).await?;
     let mut answer = session::answer(&app, &user_id, Some(session));
@@ -119,19 +128,39 @@ pub async fn login(
     RawJson::of(&answer)
 }
 
+/// Whom an application service logs in as: a user of its namespaces.
+///
+/// # Errors
+/// 401 `M_MISSING_TOKEN`, `M_UNKNOWN_TOKEN`; 400 `M_EXCLUSIVE`, `M_APPSERVICE_LOGIN_UNSUPPORTED`; 403 if there is no account, or
+/// it is an administrator's: with a token of theirs the service would be one.
+async fn by_service(app: &App, shown: Shown, login: &Login) -> Result<OwnedUserId, MatrixError> {
+    let service = acting::shown_service(app, shown)?;
+    acting::require_login(&service)?;
+    let Named::User(name) = named_user(login)? else {
+        let message = "Application services name users by m.id.user";
+        return Err(MatrixError::invalid_param(message));
+    };
+    let Some(user_id) = local_user(app, &name) else {
+        return Err(exclusive("The user isn't of this server"));
+    };
+    acting::require_theirs(app, &service, &user_id)?;
+    match app.store.account(&user_id).await? {
+        Some(account) if account.admin && !account.deactivated => Err(MatrixError::forbidden(
+            "Application services don't log in as administrators of this server",
+        )),
+        Some(account) if !account.deactivated => Ok(user_id),
+        Some(_) => Err(MatrixError::new(
+            StatusCode::FORBIDDEN,
+            "M_USER_DEACTIVATED",
+            "The account has been deactivated",
+        )),
+        None => Err(MatrixError::forbidden("There is no such account")),
+    }
+}
+
 fn token_of(login: &Login) -> Result<&str, MatrixError> {
     let token = login.token.as_deref();
     token.ok_or_else(|| MatrixError::missing_param("A token is required"))
-}
-
-/// An account into which nobody may log in yet (MSC3866).
-pub(crate) fn awaiting_approval() -> MatrixError {
-    MatrixError::new(
-        StatusCode::FORBIDDEN,
-        "M_USER_AWAITING_APPROVAL",
-        "The account waits for the approval of this server's operator; try to log in later",
-    )
-    .with("approval_notice_medium", "none")
 }
 
 fn named_user(login: &Login) -> Result<Named, MatrixError> {

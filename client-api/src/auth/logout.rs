@@ -1,19 +1,28 @@
 //! Ending sessions.
 
 use axum::extract::State;
-use rhizome_edge::MatrixError;
+use rhizome_edge::{Binary, MatrixError};
 use ruma::api::client::session::{logout::v3 as logout, logout_all::v3 as logout_all};
 
-use crate::{App, Ruma};
+use crate::{
+    App, Ruma,
+    auth::token::{hash_of, token_of},
+};
 
 /// `POST /_matrix/client/v3/logout`
 pub async fn logout(
     State(app): State<App>,
-    Ruma { who, .. }: Ruma<logout::Request>,
+    Ruma { who, req, .. }: Ruma<Binary<logout::Request>>,
 ) -> Result<logout::Response, MatrixError> {
-    app.store
-        .remove_devices(who.user, &[who.device()?.clone()])
-        .await?;
+    if let Some(device) = who.device_id {
+        app.store.remove_devices(who.user, &[device]).await?;
+        return Ok(logout::Response::new());
+    }
+    // An administrator who acted as the user: what they did so by is all that there is.
+    let request = http::Request::from_parts(req.head.parts, ());
+    if let Some(token) = token_of(&request)? {
+        app.store.end_login_as(who.user, &hash_of(&token)).await?;
+    }
     Ok(logout::Response::new())
 }
 

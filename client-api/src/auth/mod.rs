@@ -1,5 +1,6 @@
 //! Who is it: logging in, access tokens, and proving it again.
 
+pub(crate) mod acting;
 pub(crate) mod by_password;
 pub(crate) mod get_token;
 pub(crate) mod jwt;

@@ -166,7 +166,11 @@ pub fn answer(app: &App, user_id: &UserId, session: Option<Session>) -> Value {
 
 /// The device that a client asks for, or a new one.
 pub fn device_id(asked: Option<OwnedDeviceId>) -> Result<OwnedDeviceId, MatrixError> {
-    asked.map_or_else(new_device_id, checked_device_id)
+    let Some(asked) = asked else {
+        return new_device_id();
+    };
+    check_device_id(&asked)?;
+    Ok(asked)
 }
 
 /// Ten capitals, about 47 bits, which need only be unique within one user.
@@ -174,14 +178,15 @@ fn new_device_id() -> Result<OwnedDeviceId, MatrixError> {
     Ok(random::letters(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", 10)?.into())
 }
 
-fn checked_device_id(device_id: OwnedDeviceId) -> Result<OwnedDeviceId, MatrixError> {
+/// `M_INVALID_PARAM` for an id that no device can have.
+pub fn check_device_id(device_id: &DeviceId) -> Result<(), MatrixError> {
     let text = device_id.as_str();
     if text.is_empty() || text.len() > MAX_DEVICE_ID || text.chars().any(char::is_control) {
         return Err(MatrixError::invalid_param(format!(
             "A device id has 1 to {MAX_DEVICE_ID} bytes and no control characters"
         )));
     }
-    Ok(device_id)
+    Ok(())
 }
 
 /// What the database knows of a refresh token: a hash of what all of its session have in common, how many came before it,

@@ -28,6 +28,16 @@ pub fn suspended() -> MatrixError {
     )
 }
 
+/// An account into which nobody may log in yet (MSC3866).
+pub fn awaiting_approval() -> MatrixError {
+    MatrixError::new(
+        StatusCode::FORBIDDEN,
+        "M_USER_AWAITING_APPROVAL",
+        "The account waits for the approval of this server's operator; try to log in later",
+    )
+    .with("approval_notice_medium", "none")
+}
+
 /// Whether who waits for news still gets them: `changed`, whether the log says that the user's tokens have changed.
 ///
 /// # Errors

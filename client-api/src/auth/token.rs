@@ -12,7 +12,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use http::header;
 use rhizome_edge::MatrixError;
-use rhizome_storage::{Cache, EntryKind, Pos, Token, UserNo};
+use rhizome_storage::{Cache, CacheFigures, EntryKind, LoginAs, Pos, UserNo, random};
 use ring::digest;
 use ruma::{DeviceId, api::auth_scheme::extract_bearer_or_query_token};
 
@@ -24,12 +24,20 @@ const CACHED: usize = 65_536;
 /// process of a cluster wrote just before it died.
 const TRUSTED_MS: i64 = 5 * 60 * 1000;
 
+/// What a token begins with by which an administrator acts as a user, and no other does.
+const LOGIN_AS: &str = "as.";
+
 /// How often it is recorded that a device was seen, in milliseconds.
 const SEEN_EVERY_MS: i64 = 60 * 60 * 1000;
 
 /// The SHA-256 of a token, as text.
 pub fn hash_of(token: &str) -> String {
     STANDARD_NO_PAD.encode(digest::digest(&digest::SHA256, token.as_bytes()))
+}
+
+/// A new token by which an administrator acts as a user.
+pub fn new_login_as() -> Result<String, MatrixError> {
+    Ok(format!("{LOGIN_AS}{}", random::secret()?))
 }
 
 /// The access token of a request: of the `Authorization` header, else of the query, where
@@ -76,6 +84,7 @@ async fn find(app: &App, token: &str, peer: Option<IpAddr>) -> Result<KnownToken
     let known = match app.tokens.get(&hash, now) {
         Some(known) => known,
         // Boxed: warm requests, nearly all, needn't carry the room that this takes.
+        None if token.starts_with(LOGIN_AS) => Box::pin(load_login_as(app, hash, now)).await?,
         None => Box::pin(load(app, hash, peer, now)).await?,
     };
     // Who is locked out can't get another.
@@ -97,7 +106,8 @@ async fn load(
     };
     // What is good for nothing says neither where its device is nor that it has got what a refresh gave out.
     if !token.is_locked && !is_over(token.expires_ms, now) {
-        see(app, &token, peer, now).await;
+        let device = (token.user, &*token.device_id, token.last_seen_ms);
+        see(app, device, peer, now).await;
         app.store.confirm_refresh(&token).await?;
     }
     let caller = Caller {
@@ -106,10 +116,12 @@ async fn load(
         device_id: Some(token.device_id),
         is_guest: token.is_guest,
         is_suspended: token.is_suspended,
+        service: None,
     };
     let known = KnownToken {
         caller,
         locked: token.is_locked,
+        by: None,
         expires_ms: token.expires_ms,
         until_ms: now + TRUSTED_MS,
     };
@@ -117,14 +129,30 @@ async fn load(
     Ok(known)
 }
 
+/// The same of a token by which an administrator acts as a user: of no device, which isn't seen by it.
+async fn load_login_as(app: &App, hash: String, now: i64) -> Result<KnownToken, MatrixError> {
+    let moment = app.tokens.moment();
+    let Some(token) = app.store.login_as(&hash).await? else {
+        return Err(MatrixError::unknown_token(false));
+    };
+    let known = KnownToken::of_login_as(token, now + TRUSTED_MS);
+    app.tokens.put(moment, hash, known.clone());
+    Ok(known)
+}
+
 /// Records that a device was seen, if it wasn't of late.
-async fn see(app: &App, token: &Token, peer: Option<IpAddr>, now: i64) {
-    if now - token.last_seen_ms <= SEEN_EVERY_MS {
+pub(super) async fn see(
+    app: &App,
+    (user, device, last_seen_ms): (UserNo, &DeviceId, i64),
+    peer: Option<IpAddr>,
+    now: i64,
+) {
+    if now - last_seen_ms <= SEEN_EVERY_MS {
         return;
     }
     // Who can't write, because the disk is full, can read all the same.
     let ip = peer.map(|peer| peer.to_string());
-    let seen = (app.store).see_device(token.user, &token.device_id, ip, now);
+    let seen = app.store.see_device(user, device, ip, now);
     if let Err(error) = seen.await {
         tracing::warn!(%error, "that a device was seen couldn't be recorded");
     }
@@ -136,7 +164,7 @@ fn is_over(expires_ms: Option<i64>, now: i64) -> bool {
 }
 
 /// Applies the revocations up to the log's head. Reads memory only.
-fn follow_log(app: &App) {
+pub(super) fn follow_log(app: &App) {
     let head = app.store.log().head();
     let applied = app.tokens.applied();
     if applied >= head {
@@ -156,15 +184,56 @@ fn follow_log(app: &App) {
     app.tokens.revoke(&revoked, head);
 }
 
+/// What a token stands for.
 #[derive(Debug, Clone)]
-struct KnownToken {
-    caller: Caller,
-    locked: bool,
+pub struct KnownToken {
+    pub(super) caller: Caller,
+    pub(super) locked: bool,
+    /// The administrator who acts as the user by it.
+    by: Option<UserNo>,
     expires_ms: Option<i64>,
     until_ms: i64,
 }
 
-/// Access tokens seen lately, and up to where in the log they are true.
+impl KnownToken {
+    fn of_login_as(token: LoginAs, until_ms: i64) -> Self {
+        Self {
+            caller: Caller {
+                user_id: token.user_id,
+                user: token.user,
+                device_id: None,
+                is_guest: token.is_guest,
+                is_suspended: token.is_suspended,
+                service: None,
+            },
+            locked: token.is_locked,
+            by: Some(token.by),
+            expires_ms: token.expires_ms,
+            until_ms,
+        }
+    }
+
+    /// Whether it has to be looked up again when a token of this user was revoked, or all of them.
+    fn is_of(&self, user: UserNo, device: Option<&DeviceId>) -> bool {
+        let own = self.caller.user == user
+            && device.is_none_or(|device| self.caller.device_id.as_deref() == Some(device));
+        own || (device.is_none() && self.by == Some(user))
+    }
+
+    /// Of what doesn't end by itself.
+    pub(super) fn lasting(caller: Caller, locked: bool, now_ms: i64) -> Self {
+        Self {
+            caller,
+            locked,
+            by: None,
+            expires_ms: None,
+            until_ms: now_ms + TRUSTED_MS,
+        }
+    }
+}
+
+/// Access tokens seen lately, and up to where in the log they are true. Beside them, by their ids, users for whom
+/// application services act.
 pub struct TokenCache {
     tokens: Cache<String, KnownToken>,
     applied: AtomicI64,
@@ -180,11 +249,16 @@ impl Default for TokenCache {
 }
 
 impl TokenCache {
+    /// What it holds, and how often that was of use.
+    pub(crate) fn figures(&self) -> CacheFigures {
+        self.tokens.figures()
+    }
+
     fn applied(&self) -> Pos {
         Pos(self.applied.load(Ordering::Acquire))
     }
 
-    fn get(&self, hash: &str, now_ms: i64) -> Option<KnownToken> {
+    pub(super) fn get(&self, hash: &str, now_ms: i64) -> Option<KnownToken> {
         let known = self.tokens.get(hash)?;
         if known.until_ms > now_ms {
             return Some(known);
@@ -195,12 +269,12 @@ impl TokenCache {
     }
 
     /// A moment to give to [`Self::put`]: take it before the database is asked.
-    fn moment(&self) -> u64 {
+    pub(super) fn moment(&self) -> u64 {
         self.tokens.moment()
     }
 
     /// Keeps what the database said, unless a revocation was applied since `moment`.
-    fn put(&self, moment: u64, hash: String, known: KnownToken) {
+    pub(super) fn put(&self, moment: u64, hash: String, known: KnownToken) {
         self.tokens.insert_since(moment, hash, known, 1);
     }
 
@@ -208,11 +282,9 @@ impl TokenCache {
     fn revoke(&self, revoked: &[(UserNo, Option<&DeviceId>)], head: Pos) {
         if !revoked.is_empty() {
             self.tokens.remove_where(|known| {
-                revoked.iter().any(|(user, device)| {
-                    known.caller.user == *user
-                        && device
-                            .is_none_or(|device| known.caller.device_id.as_deref() == Some(device))
-                })
+                revoked
+                    .iter()
+                    .any(|(user, device)| known.is_of(*user, *device))
             });
         }
         self.applied.fetch_max(head.0, Ordering::Release);
@@ -236,10 +308,12 @@ mod tests {
             device_id: Some(device.into()),
             is_guest: false,
             is_suspended: false,
+            service: None,
         };
         KnownToken {
             caller,
             locked: false,
+            by: None,
             expires_ms: None,
             until_ms: 100,
         }
@@ -263,6 +337,24 @@ mod tests {
         assert!(cache.get("2a", 0).is_some());
         cache.revoke(&[], Pos(4));
         assert_eq!(cache.applied(), Pos(6));
+    }
+
+    #[test]
+    fn who_loses_what_they_act_by_acts_as_nobody() {
+        let cache = TokenCache::default();
+        let acting = KnownToken {
+            by: Some(UserNo(9)),
+            ..known(1, "")
+        };
+        put(&cache, "as", acting.clone());
+        // One of the administrator's devices goes: they still are one.
+        cache.revoke(&[(UserNo(9), Some(<&DeviceId>::from("A")))], Pos(5));
+        assert!(cache.get("as", 0).is_some());
+        cache.revoke(&[(UserNo(9), None)], Pos(6));
+        assert!(cache.get("as", 0).is_none());
+        put(&cache, "as", acting);
+        cache.revoke(&[(UserNo(1), None)], Pos(7));
+        assert!(cache.get("as", 0).is_none());
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use rhizome_edge::{Body, MatrixError, RawJson};
+use rhizome_federation::devices::ours;
 use rhizome_protocol::device_keys::MAX_NAME_BYTES;
-use rhizome_storage::KeyWanted;
 use ruma::{
     OwnedDeviceId, OwnedServerName, OwnedUserId, api::client::keys::claim_keys::v3 as claim_keys,
 };
@@ -66,40 +66,8 @@ pub async fn claim(
     let here = |user: &OwnedUserId| user.server_name() == app.config.server_name;
     let (here, elsewhere): (Claims, Claims) = claims.into_iter().partition(|(user, _)| here(user));
     let mut answer = Answer::default();
-    answer.ours(&app, here).await?;
+    let ours = Box::pin(ours::claim(&app.federation, here)).await?;
+    answer.one_time_keys.extend(ours);
     answer.elsewhere(&app, elsewhere, timeout).await?;
     RawJson::of(&answer)
-}
-
-impl Answer {
-    /// Claims keys of devices of users of ours.
-    async fn ours(&mut self, app: &App, claims: Claims) -> Result<(), MatrixError> {
-        let users: Vec<OwnedUserId> = claims.keys().cloned().collect();
-        let known = app.store.known_users(&users).await?;
-        let (mut whose, mut wanted) = (Vec::new(), Vec::new());
-        for (user_id, devices) in claims {
-            let Some(user) = known.get(&user_id).copied() else {
-                continue;
-            };
-            for (device, algorithm) in devices {
-                whose.push((user_id.clone(), device.clone()));
-                wanted.push(KeyWanted {
-                    user,
-                    device,
-                    algorithm,
-                });
-            }
-        }
-        let given = app.store.claim_keys(wanted).await?;
-        for ((user, device), key) in whose.into_iter().zip(given) {
-            let Some(key) = key else { continue };
-            let name = format!("{}:{}", key.algorithm, key.key_id);
-            // It was JSON when it was uploaded.
-            let json =
-                RawValue::from_string(key.key.to_string()).map_err(|_| MatrixError::internal())?;
-            let devices = self.one_time_keys.entry(user).or_default();
-            devices.insert(device, Given::from([(name, json)]));
-        }
-        Ok(())
-    }
 }

@@ -47,6 +47,7 @@ pub async fn upload(
         peer,
     }: Ruma<Body<upload_signing_keys::Request, Upload>>,
 ) -> Result<RawJson, MatrixError> {
+    who.require_own()?;
     let body = req.body;
     let mut uploaded = Keys::new();
     for (usage, key) in [

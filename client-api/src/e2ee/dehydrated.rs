@@ -87,6 +87,7 @@ pub async fn put(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<Body<Put, NewDevice>>,
 ) -> Result<RawJson, MatrixError> {
+    who.require_own()?;
     let new = req.body;
     let device = session::device_id(Some(new.device_id))?;
     session::check_no_key(&app, who.user, &device).await?;

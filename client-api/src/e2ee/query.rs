@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use rhizome_edge::{Body, MatrixError, RawJson};
+use rhizome_federation::devices::proxied;
 use rhizome_protocol::device_keys::KeyUsage;
 use rhizome_storage::{KeysOf, UserNo};
 use ruma::{
@@ -64,7 +65,9 @@ pub async fn query(
     let here = |user: &OwnedUserId| user.server_name() == app.config.server_name;
     let (here, elsewhere): (Asked, Asked) = asked.into_iter().partition(|(user, _)| here(user));
     let mut answer = Answer::default();
+    let of_services = Box::pin(proxied::query(&app.federation, &here)).await;
     answer.stored(&app, who.user, here).await?;
+    answer.said(&app, who.user, of_services).await?;
     answer.elsewhere(&app, who.user, elsewhere, timeout).await?;
     RawJson::of(&answer)
 }

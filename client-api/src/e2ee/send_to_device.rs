@@ -151,8 +151,7 @@ async fn charge(
     let messages = ours.chain(others.iter().map(|message| weight(message.size)));
     let messages: usize = messages.sum();
     let now = app.now_monotonic_ms();
-    app.limits
-        .take_many(Kind::ToDevice, &who.user_id, messages, now)?;
+    app.limits.take_many(Kind::ToDevice, who, messages, now)?;
     if !app.federation.config().enabled {
         return Ok(());
     }
@@ -162,13 +161,10 @@ async fn charge(
         .filter(|server| app.federation.sender().stand(server).is_none())
         .collect();
     let new = app.store.new_servers(servers).await?;
-    let taken = app
-        .limits
-        .take_many(Kind::NewServer, &who.user_id, new.len(), now);
+    let taken = app.limits.take_many(Kind::NewServer, who, new.len(), now);
     if taken.is_err() {
         // Nothing is sent.
-        app.limits
-            .give_back(Kind::ToDevice, &who.user_id, messages, now);
+        app.limits.give_back(Kind::ToDevice, who, messages, now);
     }
     taken
 }

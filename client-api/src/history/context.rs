@@ -1,11 +1,13 @@
 //! The events around an event.
 
+use std::collections::HashSet;
+
 use axum::extract::State;
 use rhizome_edge::Undecoded;
 use rhizome_federation::RawJson;
 use rhizome_rooms::access::EventAccess;
 use rhizome_storage::{Pos, SnapshotNo};
-use ruma::api::client::context::get_context::v3;
+use ruma::{EventId, OwnedUserId, api::client::context::get_context::v3};
 
 use crate::{
     App, MatrixError, Ruma,
@@ -16,7 +18,7 @@ use crate::{
     place::point::HistoryPoint,
     view::{
         dress,
-        filter::{self, MAX_TIMELINE},
+        filter::{self, EventFilter, MAX_TIMELINE},
         ignored,
         json::Json,
         reading::Reading,
@@ -32,18 +34,28 @@ pub async fn context(
     let filter = filter::of_query(req.query.as_deref());
     let (req, filter) = (req.decode()?, filter?);
     let reading = Reading::of(&app, &who, &req.room_id).await?;
-    let middle = visible_event(&app, &reading, &req.event_id).await?;
-    let limit = usize::try_from(u64::from(req.limit))
-        .unwrap_or(MAX_TIMELINE)
-        .min(MAX_TIMELINE);
+    let limit = usize::try_from(u64::from(req.limit)).unwrap_or(MAX_TIMELINE);
     let ignored = ignored::read(&app.store, reading.viewer.user).await?;
-    require_heard(&middle, &ignored)?;
+    around(&app, &reading, &ignored, (&req.event_id, limit, filter)).await
+}
+
+/// An event, and so many of those around it that the filter lets through, without what those have said whom the reader
+/// ignores.
+pub async fn around(
+    app: &App,
+    reading: &Reading,
+    ignored: &HashSet<OwnedUserId>,
+    (event_id, limit, filter): (&EventId, usize, EventFilter),
+) -> Result<RawJson, MatrixError> {
+    let middle = visible_event(app, reading, event_id).await?;
+    require_heard(&middle, ignored)?;
+    let limit = limit.min(MAX_TIMELINE);
     let end = reading.room.end(&app.store);
     let pager = Pager {
-        app: &app,
-        reading: &reading,
+        app,
+        reading,
         filter: &filter,
-        ignored: &ignored,
+        ignored,
         end,
     };
     let start = HistoryPoint::before(&middle.event, end);
@@ -57,7 +69,7 @@ pub async fn context(
     let at = shown.len();
     shown.push(middle);
     shown.extend(after.events);
-    let state = state_at_end(&app, &pager, &shown).await?;
+    let state = state_at_end(app, &pager, &shown).await?;
     pager.bundle(&mut shown).await?;
     let (before, rest) = shown.split_at_mut(at);
     // As they are told.

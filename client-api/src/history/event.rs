@@ -34,7 +34,7 @@ pub async fn event(
     let ignored = ignored::read(&app.store, reading.viewer.user).await?;
     require_heard(&seen, &ignored)?;
     if whole {
-        unredacted::restore(&app, &reading, &mut seen).await?;
+        unredacted::restore(&app, (&who, &reading), &mut seen).await?;
     }
     let mut seen = [seen];
     let budget = Budget::with(app.config.max_timeline_bytes, &seen);

@@ -1,9 +1,14 @@
 //! Paging through a room's history.
 
+use std::collections::HashSet;
+
 use axum::extract::State;
 use rhizome_edge::Undecoded;
 use rhizome_federation::RawJson;
-use ruma::api::{Direction as Asked, client::message::get_message_events::v3};
+use ruma::{
+    OwnedUserId,
+    api::{Direction as Asked, client::message::get_message_events::v3},
+};
 
 use crate::{
     App, MatrixError, Ruma,
@@ -11,7 +16,7 @@ use crate::{
     history::pager::Pager,
     place::point::{HistoryPoint, point},
     view::{
-        filter::{self, MAX_TIMELINE},
+        filter::{self, EventFilter, MAX_TIMELINE},
         ignored,
         json::Json,
         reading::Reading,
@@ -29,28 +34,57 @@ pub async fn messages(
     let filter = filter::of_query(req.query.as_deref());
     let req = req.decode()?;
     let filter = filter?;
-    let end = reading.room.end(&app.store);
-    let from = match (&req.from, req.dir) {
-        (Some(text), _) => point(text)?,
-        (None, Asked::Backward) => HistoryPoint::at(end),
-        (None, Asked::Forward) => HistoryPoint::START,
-    };
-    let to = req.to.as_deref().map(point).transpose()?;
     let asked = u64::from(req.limit).min(MAX_TIMELINE as u64);
-    let limit = usize::try_from(asked)
-        .unwrap_or(MAX_TIMELINE)
-        .min(filter::limit(&filter, MAX_TIMELINE));
+    let wish = Wish {
+        from: req.from.as_deref().map(point).transpose()?,
+        to: req.to.as_deref().map(point).transpose()?,
+        backward: req.dir == Asked::Backward,
+        limit: usize::try_from(asked).unwrap_or(MAX_TIMELINE),
+        filter,
+    };
     let ignored = ignored::read(&app.store, reading.viewer.user).await?;
+    page(&app, &reading, &ignored, wish).await
+}
+
+/// What is asked of a room's history.
+pub struct Wish {
+    /// From where on; without it from the end, or the beginning.
+    pub from: Option<HistoryPoint>,
+    /// Up to where.
+    pub to: Option<HistoryPoint>,
+    /// Whether towards the past.
+    pub backward: bool,
+    /// How many events at most, if the filter doesn't say less.
+    pub limit: usize,
+    /// Which.
+    pub filter: EventFilter,
+}
+
+/// A page of a room's history, without what those have said whom the reader ignores.
+pub async fn page(
+    app: &App,
+    reading: &Reading,
+    ignored: &HashSet<OwnedUserId>,
+    wish: Wish,
+) -> Result<RawJson, MatrixError> {
+    let end = reading.room.end(&app.store);
+    let from = match (wish.from, wish.backward) {
+        (Some(from), _) => from,
+        (None, true) => HistoryPoint::at(end),
+        (None, false) => HistoryPoint::START,
+    };
+    let limit = wish.limit.min(filter::limit(&wish.filter, MAX_TIMELINE));
     let pager = Pager {
-        app: &app,
-        reading: &reading,
-        filter: &filter,
-        ignored: &ignored,
+        app,
+        reading,
+        filter: &wish.filter,
+        ignored,
         end,
     };
-    let mut page = match req.dir {
-        Asked::Backward => pager.backward(from, to, limit).await?,
-        Asked::Forward => pager.forward(from, to, limit).await?,
+    let mut page = if wish.backward {
+        pager.backward(from, wish.to, limit).await?
+    } else {
+        pager.forward(from, wish.to, limit).await?
     };
     let state = pager.lazy_members(&page.events).await?;
     pager.bundle(&mut page.events).await?;

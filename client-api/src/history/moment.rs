@@ -31,6 +31,27 @@ pub async fn timestamp_to_event(
     Ruma { who, req, .. }: Ruma<v1::Request>,
 ) -> Result<v1::Response, MatrixError> {
     let reading = Reading::of(&app, &who, &req.room_id).await?;
+    let moment = Moment {
+        ts: i64::try_from(u64::from(req.ts.0)).unwrap_or(i64::MAX),
+        forward: req.dir == Asked::Forward,
+    };
+    let ignored = ignored::read(&app.store, reading.viewer.user).await?;
+    let event = nearest(&app, &reading, &ignored, moment).await?;
+    let ts = u64::try_from(event.pdu.origin_server_ts()).unwrap_or(0);
+    let ts = MilliSecondsSinceUnixEpoch(UInt::new_saturating(ts));
+    Ok(v1::Response::new(event.pdu.event_id().to_owned(), ts))
+}
+
+/// The event that is nearest to a moment on one side of it, of those that the reader may see.
+///
+/// # Errors
+/// 404 `M_NOT_FOUND`: there is none; 503: the room's history is being looked through.
+pub async fn nearest(
+    app: &App,
+    reading: &Reading,
+    ignored: &HashSet<OwnedUserId>,
+    moment: Moment,
+) -> Result<Arc<StoredEvent>, MatrixError> {
     if !app
         .store
         .fill_times(reading.room.head.room, MAX_FILLED)
@@ -42,15 +63,10 @@ pub async fn timestamp_to_event(
             "The room's history is being looked through for this: try again",
         ));
     }
-    let moment = Moment {
-        ts: i64::try_from(u64::from(req.ts.0)).unwrap_or(i64::MAX),
-        forward: req.dir == Asked::Forward,
-    };
-    let ignored = ignored::read(&app.store, reading.viewer.user).await?;
     let search = Search {
-        app: &app,
-        reading: &reading,
-        ignored: &ignored,
+        app,
+        reading,
+        ignored,
         end: reading.room.end(&app.store),
         moment,
     };
@@ -58,12 +74,9 @@ pub async fn timestamp_to_event(
     if search.is_nearer_elsewhere(found.as_deref()).await? {
         found = search.nearest().await?;
     }
-    let event = found.ok_or_else(|| {
+    found.ok_or_else(|| {
         MatrixError::not_found("There is no event on this side of the moment that you may see")
-    })?;
-    let ts = u64::try_from(event.pdu.origin_server_ts()).unwrap_or(0);
-    let ts = MilliSecondsSinceUnixEpoch(UInt::new_saturating(ts));
-    Ok(v1::Response::new(event.pdu.event_id().to_owned(), ts))
+    })
 }
 
 /// Looks for a moment on behalf of a reader.
@@ -123,7 +136,7 @@ impl Search<'_> {
     /// Whether others had something nearer in a gap of ours, which has come now. Only members have it fetched.
     async fn is_nearer_elsewhere(&self, ours: Option<&StoredEvent>) -> Result<bool, MatrixError> {
         let Reading { room, .. } = self.reading;
-        if !room.standing.is_member() {
+        if !room.standing.is_member() || room.standing.is_operator() {
             return Ok(false);
         }
         let Some(follower) = self.follower_of_gap().await? else {

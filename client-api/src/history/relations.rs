@@ -129,7 +129,7 @@ impl Question<'_> {
         if self.recurse == Some(true) {
             // It costs more than a page.
             let now = app.now_monotonic_ms();
-            let taken = app.limits.take_user(Kind::Other, &who.user_id, now);
+            let taken = app.limits.take_user(Kind::Other, who, now);
             taken.map_err(MatrixError::limit_exceeded)?;
         }
         let reading = Reading::of(app, who, room_id).await.map_err(hidden)?;

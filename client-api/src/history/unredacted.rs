@@ -12,7 +12,7 @@ use rhizome_rooms::{
 };
 
 use crate::{
-    App, content,
+    App, Caller, content,
     view::{reading::Reading, seen::Seen},
 };
 
@@ -42,13 +42,13 @@ pub(super) fn is_asked(query: Option<&str>) -> Result<bool, MatrixError> {
 /// `FI.MAU.MSC2815_UNREDACTED_CONTENT_NOT_RECEIVED` if it never came here.
 pub(super) async fn restore(
     app: &App,
-    reading: &Reading,
+    (who, reading): (&Caller, &Reading),
     seen: &mut Seen,
 ) -> Result<(), MatrixError> {
     if seen.event.redacted_by.is_none() {
         return Ok(());
     }
-    if !(may_redact(app, reading).await? || administers(app, reading).await?) {
+    if !(may_redact(app, reading).await? || administers(app, who).await?) {
         return Err(MatrixError::forbidden(
             "You don't have the power to see what was redacted here",
         ));
@@ -88,7 +88,11 @@ async fn may_redact(app: &App, reading: &Reading) -> Result<bool, MatrixError> {
     Ok(power.may(&reading.viewer.user_id, Action::Redact))
 }
 
-async fn administers(app: &App, reading: &Reading) -> Result<bool, MatrixError> {
-    let account = app.store.account(&reading.viewer.user_id).await?;
+/// Whether the reader does: not an application service, whomever it acts for.
+async fn administers(app: &App, who: &Caller) -> Result<bool, MatrixError> {
+    if who.service.is_some() {
+        return Ok(false);
+    }
+    let account = app.store.account(&who.user_id).await?;
     Ok(account.is_some_and(|account| account.admin))
 }

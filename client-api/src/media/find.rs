@@ -144,7 +144,7 @@ impl Asked<'_> {
     fn count(&self, app: &App) -> Result<(), MatrixError> {
         let now = app.now_monotonic_ms();
         let taken = match self.who {
-            Asker::User(user) => app.limits.take_user(Kind::Fetch, &user.user_id, now),
+            Asker::User(user) => app.limits.take_user(Kind::Fetch, user, now),
             Asker::Anybody(peer) => app.limits.take_from(Kind::Fetch, peer, now),
         };
         taken.map_err(MatrixError::limit_exceeded)

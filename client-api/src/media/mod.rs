@@ -14,7 +14,7 @@ pub mod download;
 mod find;
 mod incoming;
 mod kind;
-mod names;
+pub(crate) mod names;
 pub mod preview;
 mod range;
 mod remote;

@@ -10,7 +10,7 @@ const LONGEST: usize = 255;
 /// in a path (<https://spec.matrix.org/v1.19/client-server-api/#content-repo-security-considerations>). `ruma` has seen
 /// that a server's name has its form, but for dots. In capital letters, or with a dot at its end, it would be another
 /// server to whatever compares names: those that are blocked, the files that are here. Ours is as the operator spells it.
-pub(super) fn check(
+pub(crate) fn check(
     ours: &ServerName,
     server: &ServerName,
     media_id: &str,
@@ -33,7 +33,7 @@ pub(super) fn check(
 }
 
 /// The address of a file.
-pub(super) fn uri(server: &ServerName, media_id: &str) -> String {
+pub(crate) fn uri(server: &ServerName, media_id: &str) -> String {
     format!("mxc://{server}/{media_id}")
 }
 

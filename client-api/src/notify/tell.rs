@@ -311,6 +311,14 @@ impl Teller {
         unread: Option<i64>,
         outcome: Outcome,
     ) -> Result<Round, MatrixError> {
+        let counts = &self.app.counts.pushes;
+        let counter = match &outcome {
+            Outcome::Accepted => &counts.accepted,
+            Outcome::Dropped { .. } => &counts.dropped,
+            Outcome::Rejected(_) => &counts.rejected,
+            Outcome::Again { .. } => &counts.failed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
         match outcome {
             Outcome::Accepted => self.done(key, push.pos, unread).await,
             Outcome::Dropped { why } => {

@@ -3,3 +3,4 @@
 pub(crate) mod directory;
 pub(crate) mod mutual_rooms;
 pub(crate) mod networks;
+pub(crate) mod services;

@@ -5,7 +5,8 @@
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use axum::extract::State;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::{BoxFuture, join, join_all};
+use rhizome_appservice::Registration;
 use rhizome_edge::RawJson;
 use ruma::{
     RoomAliasId, UserId,
@@ -18,15 +19,13 @@ use ruma::{
 };
 use serde::Serialize;
 
+use super::services::{self, Fields};
 use crate::{App, MatrixError, Ruma};
 
 /// The most fields that somebody may look for at once.
 const MOST_FIELDS: usize = 32;
 /// The most that is told of what was found.
 const MOST_FOUND: usize = 1_000;
-
-/// What users look for on a network: the values of its fields.
-pub type Fields = BTreeMap<String, String>;
 
 /// Reaches another network. What it can't find out, in time or at all, it doesn't find.
 pub trait Network: Debug + Send + Sync {
@@ -60,39 +59,59 @@ impl Networks {
         Self(networks)
     }
 
-    /// All protocols. What speaks the same one is several instances of it.
-    fn protocols(&self) -> BTreeMap<String, Protocol> {
-        let mut all: BTreeMap<String, Protocol> = BTreeMap::new();
-        for (name, protocol) in self.0.iter().flat_map(|network| network.protocols()) {
-            match all.get_mut(&name) {
-                Some(known) => known.instances.extend(protocol.instances),
-                None => drop(all.insert(name, protocol)),
-            }
-        }
-        all
+    /// All protocols.
+    fn protocols(&self) -> impl Iterator<Item = (String, Protocol)> {
+        self.0.iter().flat_map(|network| network.protocols())
     }
 
     /// Those that speak a protocol.
-    ///
-    /// # Errors
-    /// `M_NOT_FOUND` if none does.
-    fn speaking(&self, protocol: &str) -> Result<Vec<&Arc<dyn Network>>, MatrixError> {
+    fn speaking(&self, protocol: &str) -> Vec<&Arc<dyn Network>> {
         let speaks = |network: &&Arc<dyn Network>| network.protocols().contains_key(protocol);
-        let found: Vec<_> = self.0.iter().filter(speaks).collect();
-        if found.is_empty() {
-            return Err(MatrixError::not_found(
-                "No network of this protocol is reached from here",
-            ));
-        }
-        Ok(found)
+        self.0.iter().filter(speaks).collect()
     }
+}
+
+/// All protocols, or this one. What speaks the same one is several instances of it.
+async fn spoken(app: &App, wanted: Option<&str>) -> BTreeMap<String, Protocol> {
+    let of_services = services::protocols(app, wanted).await;
+    let mut all: BTreeMap<String, Protocol> = BTreeMap::new();
+    for (name, protocol) in app.config.networks.protocols().chain(of_services) {
+        match all.get_mut(&name) {
+            Some(known) => known.instances.extend(protocol.instances),
+            None => drop(all.insert(name, protocol)),
+        }
+    }
+    all
+}
+
+/// Networks, and application services.
+type Speaking<'a> = (Vec<&'a Arc<dyn Network>>, Vec<Arc<Registration>>);
+
+/// Who speaks a protocol.
+///
+/// # Errors
+/// `M_NOT_FOUND` if nobody does.
+fn speaking<'a>(app: &'a App, protocol: &str) -> Result<Speaking<'a>, MatrixError> {
+    let networks = app.config.networks.speaking(protocol);
+    let services = services::speaking(app, Some(protocol));
+    if networks.is_empty() && services.is_empty() {
+        return Err(unknown());
+    }
+    Ok((networks, services))
+}
+
+fn unknown() -> MatrixError {
+    MatrixError::not_found("No network of this protocol is reached from here")
 }
 
 /// What all have found together.
 async fn told<T: Serialize>(
     asked: impl Iterator<Item = BoxFuture<'_, Vec<T>>>,
+    of_services: impl Future<Output = Vec<T>>,
 ) -> Result<RawJson, MatrixError> {
-    let mut found: Vec<T> = join_all(asked).await.into_iter().flatten().collect();
+    let (of_networks, of_services) = join(join_all(asked), of_services).await;
+    let of_networks = of_networks.into_iter().flatten();
+    let mut found: Vec<T> = of_networks.chain(of_services).collect();
     if found.is_empty() {
         let message = "Nothing like that was found on any network";
         return Err(MatrixError::not_found(message));
@@ -113,7 +132,7 @@ pub async fn protocols(
     State(app): State<App>,
     Ruma { .. }: Ruma<protocols::Request>,
 ) -> Result<RawJson, MatrixError> {
-    RawJson::of(&app.config.networks.protocols())
+    RawJson::of(&spoken(&app, None).await)
 }
 
 /// `GET /_matrix/client/v3/thirdparty/protocol/{protocol}`
@@ -121,9 +140,8 @@ pub async fn protocol(
     State(app): State<App>,
     Ruma { req, .. }: Ruma<protocol::Request>,
 ) -> Result<RawJson, MatrixError> {
-    let found = app.config.networks.protocols().remove(&req.protocol);
-    let unknown = || MatrixError::not_found("No network of this protocol is reached from here");
-    RawJson::of(&found.ok_or_else(unknown)?)
+    let mut spoken = spoken(&app, Some(&req.protocol)).await;
+    RawJson::of(&spoken.remove(&req.protocol).ok_or_else(unknown)?)
 }
 
 /// `GET /_matrix/client/v3/thirdparty/location/{protocol}`
@@ -132,8 +150,12 @@ pub async fn location(
     Ruma { req, .. }: Ruma<location::Request>,
 ) -> Result<RawJson, MatrixError> {
     check(&req.fields)?;
-    let asked = app.config.networks.speaking(&req.protocol)?.into_iter();
-    told(asked.map(|network| network.locations(&req.protocol, &req.fields))).await
+    let (networks, services) = speaking(&app, &req.protocol)?;
+    let path = ["location", &req.protocol];
+    let of_services = services::find(&app, services, &path, &req.fields);
+    let asked = networks.into_iter();
+    let asked = asked.map(|network| network.locations(&req.protocol, &req.fields));
+    told(asked, of_services).await
 }
 
 /// `GET /_matrix/client/v3/thirdparty/user/{protocol}`
@@ -142,8 +164,12 @@ pub async fn user(
     Ruma { req, .. }: Ruma<user::Request>,
 ) -> Result<RawJson, MatrixError> {
     check(&req.fields)?;
-    let asked = app.config.networks.speaking(&req.protocol)?.into_iter();
-    told(asked.map(|network| network.users(&req.protocol, &req.fields))).await
+    let (networks, services) = speaking(&app, &req.protocol)?;
+    let path = ["user", &req.protocol];
+    let of_services = services::find(&app, services, &path, &req.fields);
+    let asked = networks.into_iter();
+    let asked = asked.map(|network| network.users(&req.protocol, &req.fields));
+    told(asked, of_services).await
 }
 
 /// `GET /_matrix/client/v3/thirdparty/location`
@@ -151,8 +177,14 @@ pub async fn location_of_alias(
     State(app): State<App>,
     Ruma { req, .. }: Ruma<by_alias::Request>,
 ) -> Result<RawJson, MatrixError> {
+    let (services, query) = (
+        services::speaking(&app, None),
+        services::one("alias", req.alias.as_str()),
+    );
+    let of_services = services::find(&app, services, &["location"], &query);
     let asked = app.config.networks.0.iter();
-    told(asked.map(|network| network.locations_of(&req.alias))).await
+    let asked = asked.map(|network| network.locations_of(&req.alias));
+    told(asked, of_services).await
 }
 
 /// `GET /_matrix/client/v3/thirdparty/user`
@@ -160,6 +192,12 @@ pub async fn user_of_id(
     State(app): State<App>,
     Ruma { req, .. }: Ruma<by_id::Request>,
 ) -> Result<RawJson, MatrixError> {
+    let (services, query) = (
+        services::speaking(&app, None),
+        services::one("userid", req.userid.as_str()),
+    );
+    let of_services = services::find(&app, services, &["user"], &query);
     let asked = app.config.networks.0.iter();
-    told(asked.map(|network| network.users_of(&req.userid))).await
+    let asked = asked.map(|network| network.users_of(&req.userid));
+    told(asked, of_services).await
 }

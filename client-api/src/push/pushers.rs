@@ -62,6 +62,7 @@ pub async fn set(
         None => return Err(MatrixError::missing_param("kind is missing")),
         Some(Value::Null) => (PusherGone(key).into(), StatusCode::OK),
         Some(Value::String(kind)) => {
+            who.require_own()?;
             let change = change(&app, &who, key, kind, &body).await?;
             let waits = change.pusher.ack.is_some();
             let status = if waits && kind == WEB_PUSH {
@@ -256,7 +257,7 @@ fn check(channels: &Channels, kind: &str, device: &Device) -> Result<(), MatrixE
 }
 
 /// A pusher as clients know it.
-fn told(pusher: &Arc<Logged<Pusher>>) -> Value {
+pub(crate) fn told(pusher: &Arc<Logged<Pusher>>) -> Value {
     let data: Value = serde_json::from_str(&pusher.data).unwrap_or_else(|_| json!({}));
     let mut told = json!({
         "app_id": pusher.app_id,

@@ -2,10 +2,10 @@
 
 use axum::extract::State;
 use rhizome_edge::MatrixError;
-use rhizome_federation::{local, query};
+use rhizome_federation::{local, query, services};
 use rhizome_protocol::draft::Draft;
 use rhizome_rooms::{access::RoomAccess, send::SendOptions};
-use rhizome_storage::{Fact, NewAlias, RoomHead, WriteSet};
+use rhizome_storage::{AliasesChanged, Fact, NewAlias, RoomHead, WriteSet};
 use ruma::{
     OwnedServerName, RoomAliasId,
     api::client::{
@@ -15,7 +15,12 @@ use ruma::{
 };
 use serde_json::Value;
 
-use crate::{App, Caller, Ruma, auth::shadow, room::directory::may_send_state, view::seen::reader};
+use crate::{
+    App, Caller, Ruma,
+    auth::{acting, shadow},
+    room::directory::{may_send_state, no_such_room},
+    view::seen::reader,
+};
 
 /// How many servers an answer names.
 const MAX_SERVERS: usize = 50;
@@ -30,7 +35,8 @@ pub async fn get(
         let (room_id, servers) = query::alias(&app.federation, alias).await?;
         return Ok(get::Response::new(room_id, servers));
     }
-    let found = app.store.alias(alias).await?.ok_or_else(no_such_alias)?;
+    let found = services::alias(&app.federation, alias).await?;
+    let found = found.ok_or_else(no_such_alias)?;
     let servers = servers_of(&app, found.room).await?;
     Ok(get::Response::new(found.room_id, servers))
 }
@@ -55,29 +61,40 @@ pub async fn put(
     Ruma { who, req, .. }: Ruma<put::Request>,
 ) -> Result<put::Response, MatrixError> {
     require_ours(&app, &req.room_alias)?;
-    let access = RoomAccess::of_member(&app.store, reader(&who), &req.room_id).await?;
-    let head = access.head;
+    let by_service = acting::require_alias(&app, &who, &req.room_alias)?;
+    // Its namespace is a service's to use, whoever of its users is in the room.
+    let room = if by_service {
+        let head = app.store.room(&req.room_id).await?;
+        head.ok_or_else(no_such_room)?.room
+    } else {
+        let access = RoomAccess::of_member(&app.store, reader(&who), &req.room_id).await?;
+        access.head.room
+    };
     if shadow::is_banned(&app, &who.user_id).await? {
         return Ok(put::Response::new());
     }
     let fact = Fact::Alias(NewAlias {
         alias: req.room_alias,
-        room: head.room,
+        room,
         creator: who.user,
     });
-    app.store.commit(WriteSet::from(vec![fact])).await?;
+    let told = AliasesChanged { room };
+    let set = WriteSet::from(vec![fact, told.into()]);
+    app.store.commit(set).await?;
     Ok(put::Response::new())
 }
 
 /// `DELETE /_matrix/client/v3/directory/room/{roomAlias}`
 ///
 /// Whoever made the alias may remove it, and whoever may change the room's canonical alias. Where the
-/// canonical alias named it, that is updated if the user may.
+/// canonical alias named it, that is updated if the user may. An application service may remove all that are in its
+/// namespaces.
 pub async fn delete(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<delete::Request>,
 ) -> Result<delete::Response, MatrixError> {
     require_ours(&app, &req.room_alias)?;
+    let by_service = acting::require_alias(&app, &who, &req.room_alias)?;
     let found = app
         .store
         .alias(&req.room_alias)
@@ -88,7 +105,7 @@ pub async fn delete(
         Some(head) => may_send_state(&app, head, &who.user_id, "m.room.canonical_alias").await?,
         None => false,
     };
-    if found.creator != who.user && !may_update {
+    if found.creator != who.user && !may_update && !by_service {
         return Err(MatrixError::forbidden("You may not remove this alias"));
     }
     if shadow::is_banned(&app, &who.user_id).await? {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use axum::extract::State;
+use futures_util::future::join_all;
 use rhizome_edge::MatrixError;
 use rhizome_federation::local;
 use rhizome_protocol::Object;
@@ -28,14 +29,12 @@ use serde_json::Value;
 
 use crate::{
     App, Ruma,
-    account::{
-        newcomers,
-        profile::rooms::{member_content, only_of_members},
-    },
-    auth::shadow,
+    account::newcomers,
+    auth::{acting, shadow},
     config::EncryptionByDefault,
     content,
     limits::Kind,
+    member::{member_content, only_of_members},
     room::{
         by_address::ByAddress,
         membership,
@@ -55,6 +54,9 @@ pub async fn create(
     let mut by_address = by_address(&app, std::mem::take(&mut req.invite_3pid))?;
     let mut request = decoded(&app, who.user_id.clone(), creator_profile, req)?;
     check_canonical_alias(&request)?;
+    if let Some(alias) = &request.alias {
+        acting::require_alias(&app, &who, alias)?;
+    }
     // Refused before anything is made: half of the guests would be no use.
     let (store, ours) = (&app.store, &app.config.server_name);
     let invited = request
@@ -71,10 +73,15 @@ pub async fn create(
         request.alias = None;
     }
     let guests = request.invite.len() + by_address.len();
-    newcomers::take(&app, &request.creator, 1, guests).await?;
+    newcomers::take(&app, &who, 1, guests).await?;
     let now = app.now_monotonic_ms();
-    app.limits
-        .take_many(Kind::Invite, &request.creator, guests, now)?;
+    app.limits.take_many(Kind::Invite, &who, guests, now)?;
+    if !app.federation.services().is_empty() {
+        let invited = invited
+            .iter()
+            .map(|user| membership::made_by_service(&app, &who, user));
+        Box::pin(join_all(invited)).await;
+    }
     request.invited_profiles = profiles(&app, &request.invite).await?;
     let created = create::create(&app.rooms, &request).await?;
     for invite in created.remote_invites {

@@ -132,15 +132,15 @@ async fn list(
     network: RoomNetwork,
 ) -> Result<RawJson, MatrixError> {
     let other = server.filter(|server| *server != app.config.server_name);
-    let answer = match other {
-        Some(server) => {
-            directory::theirs(&app.federation, &server, limit, since, filter, network).await?
-        }
-        None => directory::ours(&app.federation, limit, since.as_deref(), filter).await?,
+    let answer = if let Some(server) = other {
+        directory::theirs(&app.federation, &server, limit, since, filter, network).await?
+    } else {
+        let wanted = (filter, &network);
+        directory::ours(&app.federation, limit, since.as_deref(), wanted).await?
     };
     RawJson::of(&answer)
 }
 
-fn no_such_room() -> MatrixError {
+pub(super) fn no_such_room() -> MatrixError {
     MatrixError::not_found("This server doesn't know the room")
 }

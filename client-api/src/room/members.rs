@@ -16,7 +16,7 @@ use crate::{
     App, MatrixError, Ruma,
     place::point::point,
     room::whole::Whole,
-    view::{json::Json, moment::state_at, reading::Reading, seen::reader},
+    view::{complete, json::Json, moment::state_at, reading::Reading, seen::reader},
 };
 
 /// Events of a room's beginning among which its first member's join is.
@@ -27,7 +27,7 @@ pub async fn members(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<get_member_events::v3::Request>,
 ) -> Result<Content, MatrixError> {
-    let reading = Reading::of(&app, &who, &req.room_id).await?;
+    let reading = Reading::complete(&app, &who, &req.room_id).await?;
     let end = reading.room.end(&app.store);
     let at = match req
         .at
@@ -122,6 +122,7 @@ pub async fn joined(
     Ruma { who, req, .. }: Ruma<joined_members::v3::Request>,
 ) -> Result<RawJson, MatrixError> {
     let room = RoomAccess::of_member(&app.store, reader(&who), &req.room_id).await?;
+    complete::wait(&app, &room.head).await?;
     let members = app
         .store
         .members(room.head.room, Some(Membership::Join))

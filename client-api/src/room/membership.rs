@@ -5,6 +5,7 @@ use http::StatusCode;
 use rhizome_federation::{
     MatrixError, local,
     membership::{join, knock, leave},
+    services,
 };
 use rhizome_protocol::{Membership, Object};
 use rhizome_rooms::{
@@ -14,7 +15,7 @@ use rhizome_rooms::{
     send::SendOptions,
 };
 use ruma::{
-    OwnedRoomId, OwnedUserId, RoomOrAliasId, ServerName,
+    OwnedRoomId, OwnedUserId, RoomOrAliasId, ServerName, UserId,
     api::client::knock::knock_room::v3 as knock_room,
     api::client::membership::{
         ban_user::v3 as ban,
@@ -33,10 +34,12 @@ use serde_json::Value;
 
 use crate::{
     App, Caller, Ruma,
-    account::{guests, newcomers, profile::rooms::member_content},
+    account::{guests, newcomers},
     auth::shadow,
     content,
+    member::member_content,
     room::{by_address::ByAddress, notices},
+    view::complete,
 };
 
 /// How many servers a request may name to join through.
@@ -159,7 +162,7 @@ pub async fn invite(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<invite::Request>,
 ) -> Result<invite::Response, MatrixError> {
-    newcomers::take(&app, &who.user_id, 0, 1).await?;
+    newcomers::take(&app, &who, 0, 1).await?;
     let room_id = req.room_id;
     match req.recipient {
         InvitationRecipient::UserId(invited) => {
@@ -185,6 +188,7 @@ async fn invite_user(
 ) -> Result<(), MatrixError> {
     let mut extra = Object::new();
     if is_ours(app, invited.server_name()) {
+        made_by_service(app, who, &invited).await;
         extra = member_content(app, &invited).await?;
     }
     let wish = Wish {
@@ -193,6 +197,15 @@ async fn invite_user(
         extra,
     };
     change(app, who, room_id, invited, wish).await
+}
+
+/// Lets the application services in whose namespaces an unknown user is make the account before they are invited. Whether
+/// they do, and whether they answer, is no matter: they hear of the invite.
+pub(super) async fn made_by_service(app: &App, who: &Caller, user: &UserId) {
+    let by = who.service.as_ref().map(|service| service.id.as_str());
+    if let Err(error) = services::user(&app.federation, user, by).await {
+        tracing::info!(%user, %error, "an invited user isn't known");
+    }
 }
 
 /// Invites somebody by their address.
@@ -340,6 +353,9 @@ async fn change(
         } else {
             return shadow::event(app, who, &room_id, None).await.map(drop);
         }
+    }
+    if target != who.user_id {
+        complete::wait_for(app, &room_id, &target).await?;
     }
     let sender = who.user_id.clone();
     let change = MembershipChange {

@@ -20,4 +20,4 @@ pub(crate) mod state;
 pub(crate) mod threads;
 pub(crate) mod typing;
 pub(crate) mod upgrade;
-mod whole;
+pub(crate) mod whole;

@@ -24,12 +24,7 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId, metadata};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{
-    App, Caller, Ruma,
-    account::{profile::rooms::member_content, tags},
-    config::Notices,
-    content,
-};
+use crate::{App, Caller, Ruma, account::tags, config::Notices, content, member::member_content};
 
 /// The tag by which clients know the room.
 const TAG: &str = "m.server_notice";

@@ -17,7 +17,7 @@ use crate::{
     App, Caller, Ruma,
     account::presence::acts,
     auth::standing,
-    content,
+    content::{self, Beside},
     room::{notices, relating},
 };
 
@@ -95,6 +95,19 @@ pub fn delay_ms(query: Option<&str>) -> Result<Option<i64>, MatrixError> {
     // More than a number can be is too much.
     let delay = digits.then(|| delay.parse().unwrap_or(i64::MAX));
     positive(delay).map(Some)
+}
+
+/// What else a query says of an event that is sent later: for how long it is sticky then.
+///
+/// # Errors
+/// 400 `M_INVALID_PARAM`, also if it says when the event was made: that is when it is sent.
+pub fn beside(who: &Caller, query: Option<&str>) -> Result<Option<u32>, MatrixError> {
+    let beside = Beside::read(who, query)?;
+    if beside.origin_server_ts.is_some() {
+        let message = "An event that is sent later is made then: there is no ts for it";
+        return Err(MatrixError::invalid_param(message));
+    }
+    Ok(beside.sticky_ms)
 }
 
 fn positive(delay: Option<i64>) -> Result<i64, MatrixError> {

@@ -16,7 +16,7 @@ use crate::{
     App, Caller, Ruma,
     account::presence::acts,
     auth::{shadow, standing},
-    content,
+    content::{self, Beside},
     room::{
         redact, relating,
         schedule::{self, Asked},
@@ -35,12 +35,12 @@ pub async fn send(
             path,
             state_key: None,
             delay_ms,
-            sticky_ms: content::sticky_ms(query)?,
+            sticky_ms: schedule::beside(&who, query)?,
         };
         return schedule::answer(&schedule::by_query(&app, &who, asked, &body).await?);
     }
-    let sticky_ms = content::sticky_ms(query)?;
-    let sent = send_as(&app, &who, path, &body, sticky_ms).await?;
+    let beside = Beside::read(&who, query)?;
+    let sent = send_as(&app, &who, path, &body, beside).await?;
     RawJson::of(&json!({ "event_id": sent }))
 }
 
@@ -54,7 +54,8 @@ pub async fn message(
     txn_id: &str,
     content: &[u8],
 ) -> Result<OwnedEventId, MatrixError> {
-    send_as(app, who, [room_id, kind, txn_id], content, None).await
+    let beside = Beside::default();
+    send_as(app, who, [room_id, kind, txn_id], content, beside).await
 }
 
 async fn send_as(
@@ -62,13 +63,12 @@ async fn send_as(
     who: &Caller,
     [room_id, kind, txn_id]: [&str; 3],
     content: &[u8],
-    sticky_ms: Option<u32>,
+    mut beside: Beside,
 ) -> Result<OwnedEventId, MatrixError> {
     acts(app, who);
     let room_id = content::room_id(room_id)?;
-    may_stick(app, who.user, &room_id, sticky_ms).await?;
+    may_stick(app, who.user, &room_id, beside.sticky_ms).await?;
     let mut content = content::parse(content)?;
-    let mut sticky_ms = sticky_ms;
     let txn = content::txn_key(who, format!("send/{room_id}/{kind}"), txn_id)?;
     if kind == "m.room.redaction" {
         if who.is_suspended {
@@ -76,7 +76,7 @@ async fn send_as(
             standing::may_redact(app, who, (&room_id, &target), &txn).await?;
             // What else it says isn't needed to take something back.
             content.retain(|key, _| ["redacts", "reason"].contains(&key.as_str()));
-            sticky_ms = None;
+            beside.sticky_ms = None;
         }
     } else {
         standing::may_speak(app, who, &room_id).await?;
@@ -87,7 +87,8 @@ async fn send_as(
     }
     let options = SendOptions {
         txn: Some(txn),
-        sticky_ms,
+        sticky_ms: beside.sticky_ms,
+        origin_server_ts: beside.origin_server_ts,
         ..SendOptions::default()
     };
     let sender = who.user_id.clone();

@@ -13,7 +13,7 @@ use rhizome_rooms::{
     send::SendOptions,
 };
 use ruma::{
-    OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, UserId,
+    OwnedEventId, OwnedRoomAliasId, OwnedRoomId, RoomAliasId, RoomId, UserId,
     api::client::state::{
         get_state_event_for_key::v3 as get, get_state_events::v3 as list,
         send_state_event::v3 as put,
@@ -25,8 +25,8 @@ use crate::{
     App, Caller, Ruma,
     account::{guests, newcomers, presence::acts},
     auth::{shadow, standing},
-    content,
-    limits::Kind,
+    content::{self, Beside},
+    limits::{By, Kind},
     room::{
         membership, notices, relating,
         schedule::{self, Asked},
@@ -34,8 +34,9 @@ use crate::{
         whole::Whole,
     },
     view::{
-        dress,
+        complete, dress,
         json::Json,
+        reading::Reading,
         seen::{Style, Viewer, reader},
     },
 };
@@ -45,8 +46,7 @@ pub async fn list(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<list::Request>,
 ) -> Result<Content, MatrixError> {
-    let viewer = Viewer::of(&who);
-    let room = RoomAccess::of(&app.store, reader(&who), &req.room_id).await?;
+    let Reading { viewer, room } = Reading::complete(&app, &who, &req.room_id).await?;
     let entries = app.store.state_all(room.state).await?;
     let events = entries.into_iter().map(|(_, no)| no).collect();
     Whole::new(&app, viewer, events, ("[", "]")).tell().await
@@ -59,14 +59,19 @@ pub async fn get(
 ) -> Result<RawJson, MatrixError> {
     let kind = req.event_type.to_string();
     let viewer = Viewer::of(&who);
-    let room = RoomAccess::of(&app.store, reader(&who), &req.room_id).await?;
-    let event = app
-        .store
-        .state_event(room.state, &kind, &req.state_key)
-        .await?
-        .ok_or_else(|| {
-            MatrixError::not_found(format!("The room has no {kind} with this state key"))
-        })?;
+    let mut room = RoomAccess::of(&app.store, reader(&who), &req.room_id).await?;
+    let entry = async |room: &RoomAccess| {
+        let entry = app.store.state_event(room.state, &kind, &req.state_key);
+        entry.await
+    };
+    let mut event = entry(&room).await?;
+    if event.is_none() && kind == "m.room.member" && complete::wait(&app, &room.head).await? {
+        room = RoomAccess::of(&app.store, reader(&who), &req.room_id).await?;
+        event = entry(&room).await?;
+    }
+    let event = event.ok_or_else(|| {
+        MatrixError::not_found(format!("The room has no {kind} with this state key"))
+    })?;
     if req.format != get::StateEventFormat::Event {
         return Ok(RawJson(event.pdu.raw_content().to_owned().into()));
     }
@@ -90,12 +95,12 @@ pub async fn put(
             path: [room_id, kind, ""],
             state_key: Some(state_key),
             delay_ms,
-            sticky_ms: content::sticky_ms(query)?,
+            sticky_ms: schedule::beside(&who, query)?,
         };
         return schedule::answer(&schedule::by_query(&app, &who, asked, &body).await?);
     }
-    let sticky_ms = content::sticky_ms(query)?;
-    let sent = set(&app, &who, room_id, (kind, state_key), &body, sticky_ms).await?;
+    let beside = Beside::read(&who, query)?;
+    let sent = set(&app, &who, room_id, (kind, state_key), &body, beside).await?;
     RawJson::of(&json!({ "event_id": sent }))
 }
 
@@ -106,14 +111,15 @@ pub async fn set(
     room_id: &str,
     (kind, state_key): (&str, &str),
     content: &[u8],
-    sticky_ms: Option<u32>,
+    beside: Beside,
 ) -> Result<OwnedEventId, MatrixError> {
     acts(app, who);
     let room_id = content::room_id(room_id)?;
-    may_stick(app, who.user, &room_id, sticky_ms).await?;
+    may_stick(app, who.user, &room_id, beside.sticky_ms).await?;
     let key = StateKey::new(kind, state_key);
     let options = SendOptions {
-        sticky_ms,
+        sticky_ms: beside.sticky_ms,
+        origin_server_ts: beside.origin_server_ts,
         ..SendOptions::default()
     };
     let mut content = content::parse(content)?;
@@ -129,29 +135,40 @@ pub async fn set(
             return shadow::event(app, who, &room_id, None).await;
         }
     }
-    event(app, who.user_id.clone(), room_id, key, content, options).await
+    if membership::is_invite(kind, &content)
+        && let Ok(invited) = <&UserId>::try_from(state_key)
+        && invited.server_name() == app.config.server_name
+    {
+        membership::made_by_service(app, who, invited).await;
+    }
+    event(app, who.into(), room_id, key, content, options).await
 }
 
 /// Sends a user's state event, for a client or as it was scheduled.
 pub async fn event(
     app: &App,
-    sender: OwnedUserId,
+    by: By<'_>,
     room_id: OwnedRoomId,
     StateKey { kind, key }: StateKey,
     mut content: Object,
     options: SendOptions,
 ) -> Result<OwnedEventId, MatrixError> {
+    let sender = by.user.to_owned();
     if kind == "m.room.member" {
         // Who lets whom in, servers settle.
         content.remove(AUTHORISED_VIA);
     }
     if kind == "m.room.member" {
         may_come(app, &sender, &room_id, &content).await?;
+        let target = <&UserId>::try_from(key.as_str());
+        if let Some(target) = target.ok().filter(|target| *target != sender) {
+            complete::wait_for(app, &room_id, target).await?;
+        }
     }
     if membership::is_invite(&kind, &content) {
         let now = app.now_monotonic_ms();
-        app.limits.take_many(Kind::Invite, &sender, 1, now)?;
-        newcomers::take(app, &sender, 0, 1).await?;
+        app.limits.take_many(Kind::Invite, by, 1, now)?;
+        newcomers::take(app, by, 0, 1).await?;
     }
     if kind == "m.room.canonical_alias" && key.is_empty() {
         check_canonical_alias(app, &room_id, &content).await?;

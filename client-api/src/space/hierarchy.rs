@@ -35,27 +35,109 @@ pub async fn hierarchy(
 ) -> Result<RawJson, MatrixError> {
     let via = via_of(req.query.as_deref());
     let req = req.decode()?;
-    let (limit, extent, place) = wish(&req)?;
+    let number = |wish: UInt| usize::try_from(wish).unwrap_or(usize::MAX);
+    let bounds = (req.limit.map(number), req.max_depth.map(number));
+    let wish = Wish::of(
+        &req.room_id,
+        req.suggested_only,
+        bounds,
+        req.from.as_deref(),
+    )?;
     let visitor = Visitor::load(&app.store, who.user).await?;
     let mut known = Known::new(&app, visitor);
     let root = root(&app, &mut known, &who, &req.room_id, via).await?;
-    let mut page = Page::new(extent.suggested_only);
-    let mut walk = match place {
+    page(&mut known, root, wish).await
+}
+
+/// The same for an administrator: of all rooms that this server knows, and of no other.
+///
+/// # Errors
+/// 400 `M_INVALID_PARAM`; 404 `M_NOT_FOUND` if it doesn't know the space.
+pub async fn of_operator(
+    app: &App,
+    room_id: &RoomId,
+    bounds: (Option<usize>, Option<usize>),
+    from: Option<&str>,
+) -> Result<RawJson, MatrixError> {
+    let wish = Wish::of(room_id, false, bounds, from)?;
+    let mut known = Known::of_operator(app);
+    let wanted = Wanted {
+        room_id: room_id.to_owned(),
+        via: Vec::new(),
+        parent: None,
+    };
+    known.look_up(vec![wanted]).await?;
+    let root = known.shown(room_id).cloned();
+    let root = root.ok_or_else(|| MatrixError::not_found("This server isn't in the room"))?;
+    page(&mut known, root, wish).await
+}
+
+/// How many rooms of what, from where.
+struct Wish {
+    limit: usize,
+    extent: Extent,
+    place: Option<Place>,
+}
+
+impl Wish {
+    /// `bounds`: how many rooms, and how many levels below the root.
+    fn of(
+        room_id: &RoomId,
+        suggested_only: bool,
+        (limit, max_depth): (Option<usize>, Option<usize>),
+        from: Option<&str>,
+    ) -> Result<Self, MatrixError> {
+        let limit = limit.unwrap_or(LIMIT);
+        if limit == 0 {
+            return Err(MatrixError::invalid_param(
+                "limit must be greater than zero",
+            ));
+        }
+        let max_depth = max_depth.unwrap_or(usize::from(MAX_DEPTH));
+        let extent = Extent {
+            suggested_only,
+            max_depth: u8::try_from(max_depth).unwrap_or(u8::MAX).min(MAX_DEPTH),
+        };
+        let place = from.map(|token| {
+            let place = Place::parse(token).filter(|place| place.root == Short::of(room_id));
+            let place = place.ok_or_else(|| {
+                MatrixError::invalid_param("from is no token that was given for this space")
+            })?;
+            if (place.suggested_only, place.max_depth) != (extent.suggested_only, extent.max_depth)
+            {
+                return Err(MatrixError::invalid_param(
+                    "suggested_only and max_depth must be the same for all pages",
+                ));
+            }
+            Ok(place)
+        });
+        Ok(Self {
+            limit: limit.min(MAX_LIMIT),
+            extent,
+            place: place.transpose()?,
+        })
+    }
+}
+
+/// A page of what a space holds.
+async fn page(known: &mut Known<'_>, root: Arc<Node>, wish: Wish) -> Result<RawJson, MatrixError> {
+    let mut page = Page::new(wish.extent.suggested_only);
+    let mut walk = match wish.place {
         None => {
             page.show(&root);
-            Walk::begin(root, extent)
+            Walk::begin(root, wish.extent)
         }
-        Some(place) => Walk::resume(&mut known, root, place).await?,
+        Some(place) => Walk::resume(known, root, place).await?,
     };
-    let is_full = |page: &Page| page.rooms >= limit || page.bytes >= MAX_BYTES;
+    let is_full = |page: &Page| page.rooms >= wish.limit || page.bytes >= MAX_BYTES;
     let mut ended = false;
     while !ended && !is_full(&page) {
-        match walk.step(&known) {
+        match walk.step(known) {
             Step::Show(node) => page.show(&node),
             Step::Unknown if known.is_exhausted() => break,
             Step::Unknown => {
-                let left = limit.saturating_sub(page.rooms).max(MIN_LOOK_UP);
-                let unknown = walk.unknown(&known, left);
+                let left = wish.limit.saturating_sub(page.rooms).max(MIN_LOOK_UP);
+                let unknown = walk.unknown(known, left);
                 known.look_up(unknown).await?;
             }
             Step::End => ended = true,
@@ -63,35 +145,6 @@ pub async fn hierarchy(
     }
     let place = walk.place().filter(|_| !ended && !walk.is_at_end());
     Ok(page.finish(place.map(|place| place.token())))
-}
-
-/// How many rooms of what, from where.
-fn wish(req: &v1::Request) -> Result<(usize, Extent, Option<Place>), MatrixError> {
-    let number = |wish: UInt| usize::try_from(wish).unwrap_or(usize::MAX);
-    let limit = req.limit.map_or(LIMIT, number);
-    if limit == 0 {
-        return Err(MatrixError::invalid_param(
-            "limit must be greater than zero",
-        ));
-    }
-    let max_depth = req.max_depth.map_or(usize::from(MAX_DEPTH), number);
-    let extent = Extent {
-        suggested_only: req.suggested_only,
-        max_depth: u8::try_from(max_depth).unwrap_or(u8::MAX).min(MAX_DEPTH),
-    };
-    let place = req.from.as_deref().map(|token| {
-        let place = Place::parse(token).filter(|place| place.root == Short::of(&req.room_id));
-        let place = place.ok_or_else(|| {
-            MatrixError::invalid_param("from is no token that was given for this space")
-        })?;
-        if (place.suggested_only, place.max_depth) != (extent.suggested_only, extent.max_depth) {
-            return Err(MatrixError::invalid_param(
-                "suggested_only and max_depth must be the same for all pages",
-            ));
-        }
-        Ok(place)
-    });
-    Ok((limit.min(MAX_LIMIT), extent, place.transpose()?))
 }
 
 /// The servers that a request names to be asked.

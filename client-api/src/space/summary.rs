@@ -3,7 +3,7 @@
 use axum::extract::State;
 use bytes::Bytes;
 use rhizome_edge::{Binary, Decode as _, Payload};
-use rhizome_federation::{RawJson, query, spaces};
+use rhizome_federation::{RawJson, query, services, spaces};
 use rhizome_protocol::Membership;
 use rhizome_rooms::access::{Visitor, server_in_room};
 use ruma::{
@@ -107,7 +107,8 @@ async fn room_of(
         via.extend(servers.into_iter().take(MAX_VIA));
         return Ok((room, via));
     }
-    let found = app.store.alias(&alias).await?.ok_or_else(absent)?;
+    let found = services::alias(&app.federation, &alias).await?;
+    let found = found.ok_or_else(absent)?;
     let servers = app.store.joined_servers(found.room).await?;
     via.extend(servers.iter().take(MAX_VIA).cloned());
     Ok((found.room_id, via))

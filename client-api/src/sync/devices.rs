@@ -95,6 +95,10 @@ impl Loader<'_> {
                 moved.met.extend(members);
                 moved.came = true;
             }
+            let completed = window.rooms.get(&row.room);
+            if let Some(pos) = completed.and_then(|room| room.completed).filter(|_| all) {
+                moved.met.extend(self.come_to_be_known(row, pos).await?);
+            }
             for one in self.moves(changes).await? {
                 if one.to == Membership::Join {
                     moved.met.insert(one.user);
@@ -105,6 +109,27 @@ impl Loader<'_> {
         }
         moved.parted.remove(&self.viewer.user);
         Ok(moved)
+    }
+
+    /// Members of a room whose devices the reader looks at when it has come to be known who is there: where messages are
+    /// encrypted all of whom nobody has heard, and all whose devices have changed since the reader came.
+    async fn come_to_be_known(
+        &self,
+        row: &MembershipRow,
+        pos: Pos,
+    ) -> Result<Vec<UserNo>, MatrixError> {
+        let changed = self.store.devices_changed_in(row.room, row.since).await?;
+        let mut users: Vec<UserNo> = changed.iter().map(|list| list.user).collect();
+        if self
+            .store
+            .room_summary(row.room)
+            .await?
+            .encryption
+            .is_some()
+        {
+            users.extend(self.store.members_given_at(row.room, pos).await?);
+        }
+        Ok(users)
     }
 
     /// Who was in a room with the reader until the reader left it: who came later is none of their business.

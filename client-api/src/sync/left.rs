@@ -115,7 +115,7 @@ impl Loader<'_> {
         // A commit's changes come after its events: some may be of events after the end.
         let within = self.not_after(&changes, end.pos()).await?;
         let keys = if known.is_some() {
-            self.begin_truly(timeline, |last| decide::undoing_since(last, &within));
+            self.begin_truly(timeline, true, |last| decide::undoing_since(last, &within));
             self.state_delta(&within, &view_of(timeline))
         } else {
             let mut full = BTreeMap::new();
@@ -123,7 +123,7 @@ impl Loader<'_> {
                 full.extend(self.store.state_all(at).await?);
             }
             let ends = full.values().copied();
-            self.begin_truly(timeline, |last| decide::undoing(last, ends));
+            self.begin_truly(timeline, true, |last| decide::undoing(last, ends));
             self.whole_state(full, &within, &view_of(timeline))
         };
         self.state_events(row.room, keys, known.is_none(), timeline, &[])
@@ -170,7 +170,7 @@ impl Loader<'_> {
 
 /// The membership event, one of these, of an invite to a room that this server isn't in, or of what ended it. It stands
 /// outside any history that we have: it has no number, no place, and no state around it.
-pub(super) fn of_outside(invite: &RemoteInvite, of: &[Membership]) -> Option<Arc<StoredEvent>> {
+pub(crate) fn of_outside(invite: &RemoteInvite, of: &[Membership]) -> Option<Arc<StoredEvent>> {
     let object = parse_object(invite.event.as_bytes()).ok()?;
     let pdu = Pdu::parse(invite.rules, object).ok()?;
     of.contains(&pdu.membership()?).then(|| {

@@ -23,7 +23,7 @@ pub(crate) mod key_changes;
 mod lazy;
 mod left;
 pub(crate) mod notifications;
-mod pieces;
+pub(crate) mod pieces;
 mod presence;
 mod reader;
 mod room;
@@ -57,6 +57,7 @@ use self::{
     counts::Counting, ignored::Ignored, lazy::LazyMembers, presence::PresencePart, room::RoomPart,
 };
 pub use self::{counts::writer::WriteUnread, reader::Reader};
+pub(crate) use self::{left::of_outside, sections::told_with, write::stripped};
 use crate::{
     App, Caller, MatrixError, Ruma,
     account::presence::by_sync,

@@ -32,6 +32,13 @@ pub fn typing(json: &mut Json, typing: &[OwnedUserId]) {
 /// An `m.receipt`: event id → kind → user → receipt. Of several receipts of a user at one event (in several threads)
 /// the form holds only one: the one without a thread, which says the most (MSC4102), or the last.
 pub fn receipts(json: &mut Json, receipts: &[(OwnedUserId, Arc<Logged<Receipt>>)]) {
+    json.open().key("type").string("m.receipt").key("content");
+    receipts_content(json, receipts);
+    json.close();
+}
+
+/// Its content.
+pub fn receipts_content(json: &mut Json, receipts: &[(OwnedUserId, Arc<Logged<Receipt>>)]) {
     let mut sorted: BTreeMap<&str, BTreeMap<&str, BTreeMap<&str, _>>> = BTreeMap::new();
     for (user, receipt) in receipts {
         let kinds = sorted.entry(receipt.event_id.as_str()).or_default();
@@ -41,11 +48,7 @@ pub fn receipts(json: &mut Json, receipts: &[(OwnedUserId, Arc<Logged<Receipt>>)
             *told = receipt;
         }
     }
-    json.open()
-        .key("type")
-        .string("m.receipt")
-        .key("content")
-        .open();
+    json.open();
     for (event_id, kinds) in sorted {
         json.key(event_id).open();
         for (kind, users) in kinds {
@@ -61,7 +64,7 @@ pub fn receipts(json: &mut Json, receipts: &[(OwnedUserId, Arc<Logged<Receipt>>)
         }
         json.close();
     }
-    json.close().close();
+    json.close();
 }
 
 /// Users as a list of their names.

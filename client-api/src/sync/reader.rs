@@ -21,6 +21,7 @@ use super::{
 use crate::{
     App, MatrixError,
     auth::standing,
+    figures::OneOf,
     place::token::Token,
     view::{filter::FilterDefinition, ignored::Unwanted, scan::Budget, seen::Viewer},
 };
@@ -95,6 +96,7 @@ impl Reader {
                 // All that was looked at is of people whom the user ignores, or is past.
                 continue;
             }
+            let _waits = OneOf::new(&self.app.counts.polls);
             tokio::select! {
                 () = self.woken() => {}
                 () = tokio::time::sleep_until(deadline) => return Ok(news),

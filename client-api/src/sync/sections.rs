@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use rhizome_protocol::Membership;
 use rhizome_rooms::{access::Standing, state::stripped_keys};
-use rhizome_storage::{AccountData, Logged, MembershipRow, Pos, RoomNo};
+use rhizome_storage::{AccountData, Logged, MembershipRow, Pos, RoomNo, Store, StoredEvent};
 use ruma::{OwnedRoomId, RoomId, UserId};
 
 use super::{News, Summons, left::of_outside, room::Loader, window::Window, write};
@@ -14,6 +14,23 @@ use crate::{
     push::rules,
     view::{dress, filter, seen::Seen},
 };
+
+/// What is told of a room together with an event that invites somebody, or by which they knock: the state that says what it
+/// is, without that event.
+pub(crate) async fn told_with(
+    store: &Store,
+    own: &StoredEvent,
+) -> Result<Vec<Arc<StoredEvent>>, MatrixError> {
+    let Some(at) = own.state_before.or(own.state_after) else {
+        return Ok(Vec::new());
+    };
+    let keys = stripped_keys(Some(own.pdu.sender()));
+    let nos = store.state_entries(at, &keys).await?;
+    let nos: Vec<_> = nos.into_iter().flatten().collect();
+    let mut events = store.events_by_no(&nos).await?;
+    events.retain(|event| event.no != own.no);
+    Ok(events)
+}
 
 impl Loader<'_> {
     pub(super) async fn rooms(
@@ -43,7 +60,7 @@ impl Loader<'_> {
                 || self.sticky.contains_key(&row.room);
             match row.membership {
                 Membership::Join if touched || self.ask.full_state => {
-                    let Some(room_id) = self.wanted(row.room).await? else {
+                    let Some(room_id) = self.shown(row.room).await? else {
                         continue;
                     };
                     let mut part = self.joined(row, window.rooms.get(&row.room)).await?;
@@ -100,6 +117,18 @@ impl Loader<'_> {
             part.unread = counts.remove(&row.room);
         }
         Ok(news)
+    }
+
+    /// A room that the reader is in, if it is to be told. Who wants all members of a room is told of it when they are known,
+    /// as a whole.
+    async fn shown(&self, room: RoomNo) -> Result<Option<OwnedRoomId>, MatrixError> {
+        let Some(room_id) = self.wanted(room).await? else {
+            return Ok(None);
+        };
+        let head = self.store.room_by_no(room).await?;
+        let is_partial = head.is_some_and(|head| head.partial.is_some());
+        let waits = is_partial && filter::wants_members(&self.ask.filter.room.state);
+        Ok((!waits).then_some(room_id))
     }
 
     /// Rooms in which who types has changed since the reader's position.
@@ -182,19 +211,7 @@ impl Loader<'_> {
         if self.hides(own.pdu.sender(), own.pdu.room_id()) {
             return Ok(None);
         }
-        let mut events = Vec::new();
-        if let Some(at) = own.state_before.or(own.state_after) {
-            let keys = stripped_keys(Some(own.pdu.sender()));
-            let nos: Vec<_> = self
-                .store
-                .state_entries(at, &keys)
-                .await?
-                .into_iter()
-                .flatten()
-                .collect();
-            events = self.store.events_by_no(&nos).await?;
-        }
-        events.retain(|event| event.no != own.no);
+        let mut events = told_with(self.store, &own).await?;
         events.push(own);
         Ok(Some(write::stripped(&events)))
     }

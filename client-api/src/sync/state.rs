@@ -44,7 +44,9 @@ impl Loader<'_> {
                 .state_at_end(row.room, &part.timeline, part.summary.as_ref())
                 .await?;
             let ends = full.values().copied();
-            self.begin_truly(&mut part.timeline, |last| decide::undoing(last, ends));
+            self.begin_truly(&mut part.timeline, false, |last| {
+                decide::undoing(last, ends)
+            });
             let view = view_of(&part.timeline);
             let changes = match (extent, view.start) {
                 // State after the timeline has nothing to do with what happened within.
@@ -58,7 +60,7 @@ impl Loader<'_> {
             self.whole_state(full, &changes, &view)
         } else {
             let since = &window.changes;
-            self.begin_truly(&mut part.timeline, |last| {
+            self.begin_truly(&mut part.timeline, false, |last| {
                 decide::undoing_since(last, since)
             });
             self.state_delta(&window.changes, &view_of(&part.timeline))

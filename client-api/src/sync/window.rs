@@ -48,6 +48,8 @@ pub struct RoomWindow {
     pub account_data: Vec<Arc<Logged<AccountData>>>,
     /// Events that readers are told to be sticky.
     pub sticky: Vec<Arc<Logged<Sticky>>>,
+    /// All members of the room came to be known here: there are some of whom no change tells.
+    pub completed: Option<Pos>,
 }
 
 /// What the log says has come for devices of a user.
@@ -207,6 +209,7 @@ impl RoomWindow {
             EntryKind::Receipt(receipt) => self.receipts.push(receipt.clone()),
             EntryKind::AccountData(data) => replace(&mut self.account_data, data),
             EntryKind::Sticky(sticky) => self.sticky.push(sticky.clone()),
+            EntryKind::MembersKnown(_) => self.completed = Some(entry.pos),
             _ => {}
         }
     }
@@ -244,6 +247,11 @@ impl Window {
             }
         }
         let changed = store.rooms_changed(&rooms, after).await?;
+        let known = changed
+            .iter()
+            .filter_map(|(room, known)| Some((*room, (*known)?)));
+        window.complete(known, (after, upto));
+        let changed: Vec<RoomNo> = changed.into_iter().map(|(room, _)| room).collect();
         for rooms in changed.chunks(ROOMS) {
             window.load(store, rooms, after, upto).await?;
         }
@@ -264,8 +272,17 @@ impl Window {
         for receipt in store.receipts_in_rooms_after(rooms, after, upto).await? {
             window.room(receipt.room).receipts.push(receipt);
         }
+        let known = store.members_known(rooms).await?;
+        window.complete(known.into_iter(), (after, upto));
         window.load(store, rooms, after, upto).await?;
         Ok(window.rooms)
+    }
+
+    /// Notes of which of these rooms all members came to be known within a span.
+    fn complete(&mut self, known: impl Iterator<Item = (RoomNo, Pos)>, (after, upto): (Pos, Pos)) {
+        for (room, pos) in known.filter(|(_, pos)| *pos > after && *pos <= upto) {
+            self.room(room).completed = Some(pos);
+        }
     }
 
     /// Loads the events of some rooms and the changes of their state.

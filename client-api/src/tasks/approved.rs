@@ -18,6 +18,7 @@ pub(super) async fn step(app: &App, task: &Task) -> Result<Step, MatrixError> {
     let done = |progress| Step {
         progress,
         place: None,
+        result: None,
     };
     let user_id = UserId::parse(task.what.as_str())
         .map_err(|error| MatrixError::invalid_param(error.to_string()))?;

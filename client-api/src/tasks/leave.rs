@@ -17,10 +17,7 @@ pub(super) async fn step(app: &App, task: &Task, is_last: bool) -> Result<Step, 
     let user_id = UserId::parse(task.what.as_str())
         .map_err(|error| MatrixError::invalid_param(error.to_string()))?;
     let after: i64 = task.place.parse().unwrap_or(i64::MIN);
-    let done = Step {
-        progress: task.progress,
-        place: None,
-    };
+    let done = Step::done(task);
     let Some(user) = app.store.known_user(&user_id).await? else {
         return Ok(done);
     };
@@ -50,5 +47,6 @@ pub(super) async fn step(app: &App, task: &Task, is_last: bool) -> Result<Step, 
     Ok(Step {
         progress: task.progress + i64::from(left.is_ok()),
         place: Some(row.room.0.to_string()),
+        result: None,
     })
 }

@@ -6,6 +6,7 @@
 mod approved;
 mod leave;
 mod redact;
+mod shut;
 
 use std::{collections::HashMap, time::Duration};
 
@@ -13,12 +14,18 @@ use rhizome_edge::MatrixError;
 use rhizome_storage::{Lease, Store, Task, TaskState};
 use tokio_util::sync::CancellationToken;
 
+pub use redact::RedactRequest;
+pub use shut::{BY, ShutRequest, ShutResult, block};
+
 use crate::App;
 
 /// Lets a user leave all rooms; `what` is their id.
 pub const LEAVE: &str = "leave rooms";
-/// Redacts what a user has said; `what` is their id.
+/// Redacts what a user has said; `what` is their id, the request, if there is one, a [`RedactRequest`].
 pub const REDACT: &str = "redact user";
+
+/// Lets all users of this server leave a room; `what` is its id, the request a [`ShutRequest`], the result a [`ShutResult`].
+pub const SHUT: &str = "shut room";
 
 /// Tells a user by mail that their account is approved; `what` is their id.
 pub const APPROVED: &str = "tell approved";
@@ -47,6 +54,19 @@ struct Step {
     progress: i64,
     /// Where it goes on; `None`: it is done.
     place: Option<String>,
+    /// What has come of it so far, as its kind tells it; `None`: as before.
+    result: Option<String>,
+}
+
+impl Step {
+    /// There is nothing more to do.
+    fn done(task: &Task) -> Self {
+        Self {
+            progress: task.progress,
+            place: None,
+            result: None,
+        }
+    }
 }
 
 /// Which task had the last turn, and which wait because they failed.
@@ -177,7 +197,14 @@ async fn piece(app: &App, task: &Task, turns: &mut Turns) -> Result<(), MatrixEr
     }
     turns.failed.remove(&task.no);
     match stepped {
-        Ok(Step { progress, place }) => {
+        Ok(Step {
+            progress,
+            place,
+            result,
+        }) => {
+            if let Some(result) = &result {
+                app.store.task_result(task.no, result).await?;
+            }
             let at = place.as_deref().unwrap_or(&task.place);
             let goes_on = app.store.task_goes_on(task.no, progress, at).await?;
             if goes_on && place.is_none() {
@@ -210,6 +237,8 @@ async fn step(app: &App, task: &Task, is_last: bool) -> Result<Step, MatrixError
     match task.kind.as_str() {
         LEAVE => leave::step(app, task, is_last).await,
         REDACT => redact::step(app, task).await,
+        // Boxed: seldom asked for, and larger than the others.
+        SHUT => Box::pin(shut::step(app, task, is_last)).await,
         APPROVED => approved::step(app, task).await,
         other => Err(MatrixError::invalid_param(format!(
             "This version of the server knows no tasks of kind {other:?}"

@@ -31,6 +31,8 @@ pub struct Unsigned<'a> {
     pub sticky_ttl_ms: Option<i64>,
     /// What relates to it, as JSON.
     pub relations: Option<&'a str>,
+    /// The state that tells what a room is, stripped, as JSON; and what that is called here.
+    pub stripped: Option<(&'a str, &'a str)>,
 }
 
 /// In which form an event is written.
@@ -154,6 +156,12 @@ fn write_unsigned(out: &mut String, event: &StoredEvent, unsigned: &Unsigned<'_>
             ..Unsigned::default()
         };
         write(out, redaction, Form::Room, &plain);
+    }
+    if let Some((name, state)) = unsigned.stripped {
+        out.push(',');
+        push_string(out, name);
+        out.push(':');
+        out.push_str(state);
     }
     if let Some(delay_id) = unsigned.delay_id {
         out.push_str(",\"org.matrix.msc4140.delay_id\":");
@@ -296,6 +304,7 @@ mod tests {
             redaction: Some(&why),
             sticky_ttl_ms: None,
             relations: Some("{\"m.reference\":{\"chunk\":[]}}"),
+            stripped: Some(("invite_room_state", "[{}]")),
         };
         let value = written(&event, Form::Sync, &unsigned);
         let said = &value["unsigned"];
@@ -311,6 +320,7 @@ mod tests {
         );
         assert_eq!(said["redacted_because"]["event_id"], "$why");
         assert_eq!(said["redacted_because"]["room_id"], "!r:here");
+        assert_eq!(said["invite_room_state"], json!([{}]));
         assert_eq!(said["m.relations"], json!({"m.reference": {"chunk": []}}));
     }
 

@@ -42,6 +42,20 @@ pub async fn as_state(
     Ok(seen)
 }
 
+/// Events for an application service, which sees all of the rooms that interest it (application service API,
+/// "Pushing events"), but for redactions that aren't applied. In the same order, dressed.
+pub async fn for_service(
+    store: &Store,
+    events: Vec<Arc<StoredEvent>>,
+) -> Result<Vec<Seen>, MatrixError> {
+    let unapplied = access::unapplied(store, &events).await?;
+    let shown = events.into_iter();
+    let shown = shown.filter(|event| !unapplied.contains(&event.no));
+    let mut seen: Vec<Seen> = shown.map(Seen::of_state).collect();
+    dress(store, &mut seen).await?;
+    Ok(seen)
+}
+
 /// Looks up what `unsigned` quotes.
 pub async fn dress(store: &Store, seen: &mut [Seen]) -> Result<(), MatrixError> {
     let replaced = if seen.iter().any(|one| one.event.pdu.state_key().is_some()) {

@@ -2,6 +2,7 @@
 
 pub(crate) mod bundle;
 pub(crate) mod client_event;
+pub(crate) mod complete;
 pub(crate) mod direct;
 pub(crate) mod dress;
 pub(crate) mod filter;

@@ -133,7 +133,7 @@ impl Seen {
             Arc::new(event.without_content())
         };
         Some(Seen {
-            membership: Some(membership),
+            membership,
             ..Seen::of_state(event)
         })
     }
@@ -182,6 +182,7 @@ impl Seen {
             redaction: self.redaction.as_deref(),
             sticky_ttl_ms: self.sticky_ttl(now_ms),
             relations: relations.as_deref(),
+            stripped: None,
         };
         json.with(|out| match &style.fields {
             None => client_event::write(out, &self.event, style.form, &unsigned),
@@ -193,6 +194,20 @@ impl Seen {
                 out.push_str(&crate::view::filter::keep_fields(&whole, fields).to_string());
             }
         });
+    }
+
+    /// Writes the event as an application service is told it: there are no devices that would have sent it, and with an
+    /// invite or a knock goes what the room is (`stripped`: what that is called, and as JSON).
+    pub fn write_for_service(&self, json: &mut Json, now_ms: i64, stripped: Option<(&str, &str)>) {
+        let unsigned = Unsigned {
+            now_ms,
+            replaced: self.replaced.as_deref(),
+            redaction: self.redaction.as_deref(),
+            sticky_ttl_ms: self.sticky_ttl(now_ms),
+            stripped,
+            ..Unsigned::default()
+        };
+        json.with(|out| client_event::write(out, &self.event, Form::Room, &unsigned));
     }
 
     /// For how many more milliseconds it is sticky.

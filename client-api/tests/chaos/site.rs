@@ -28,7 +28,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::{panics, story::server_name, weather::Weather};
+use crate::{
+    panics,
+    story::{Joins, server_name},
+    weather::Weather,
+};
 
 /// How long threads are waited for that have to end: much longer than any of their work takes.
 const END: Duration = Duration::from_secs(20);
@@ -38,6 +42,7 @@ pub struct Site {
     pub name: OwnedServerName,
     pub clock: Clock,
     index: u8,
+    joins: Joins,
     /// What its threads are called, but for the number of its life.
     title: String,
     database: TestDatabase,
@@ -117,7 +122,12 @@ impl Drop for Threads {
 
 impl Site {
     /// A server that doesn't run yet, whose clock shows `now_ms`.
-    pub async fn new(index: usize, story: &str, now_ms: i64, postgres: bool) -> Self {
+    pub async fn new(
+        index: usize,
+        story: &str,
+        now_ms: i64,
+        (postgres, joins): (bool, Joins),
+    ) -> Self {
         let name = server_name(index);
         let database = Box::pin(TestDatabase::new(postgres)).await;
         Self {
@@ -125,6 +135,7 @@ impl Site {
             name: name.try_into().unwrap(),
             clock: Clock::manual(now_ms),
             index: u8::try_from(index).unwrap(),
+            joins,
             database,
             files: tempfile::tempdir().unwrap(),
             lives: 0,
@@ -148,8 +159,9 @@ impl Site {
         };
         let files = self.files.path().to_owned();
         let name = self.name.clone();
-        let (index, of_story, its) = (self.index, network.clone(), threads.handle().clone());
-        let making = move || its.block_on(make((index, name), options, files, of_story));
+        let (who, of_story) = ((self.index, name, self.joins), network.clone());
+        let its = threads.handle().clone();
+        let making = move || its.block_on(make(who, options, files, of_story));
         let (store, app) = spawn_blocking(making).await.unwrap();
         let (watch, federation) = (Watch::unrecorded(), app.federation.clone());
         network.attach(&self.name, watch.over(federation.router()));
@@ -247,7 +259,7 @@ impl Site {
 
 /// A server on its database, which does nothing by itself yet.
 async fn make(
-    (index, name): (u8, OwnedServerName),
+    (index, name, joins): (u8, OwnedServerName, Joins),
     options: Options,
     files: PathBuf,
     network: Network,
@@ -263,6 +275,7 @@ async fn make(
         retry_max: Duration::from_secs(30),
         request_timeout: Duration::from_secs(10),
         join_timeout: Duration::from_secs(20),
+        partial_joins: joins == Joins::Partial,
         ..FederationConfig::default()
     };
     settings.rate_limits.enabled = false;

@@ -110,7 +110,25 @@ pub enum Way {
     Deaf,
 }
 
+/// How servers come into rooms of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joins {
+    /// They are told the whole of it first.
+    Whole,
+    /// Before its members are known.
+    Partial,
+}
+
 impl Story {
+    /// How the servers of this story join: in every second it is before members are known.
+    pub fn joins(&self) -> Joins {
+        if self.seed.is_multiple_of(2) {
+            Joins::Whole
+        } else {
+            Joins::Partial
+        }
+    }
+
     /// The story with this number.
     pub fn of(seed: u64) -> Self {
         let mut chance = Random(seed);

@@ -84,7 +84,8 @@ impl World {
         let mut sites = Vec::new();
         for index in 0..story.servers {
             let skew = i64::try_from(chance.below(SKEW_MS)).unwrap();
-            let mut site = Site::new(index, title, BEGIN_MS + skew, postgres).await;
+            let mut site =
+                Site::new(index, title, BEGIN_MS + skew, (postgres, story.joins())).await;
             site.start(&network, &weather).await;
             sites.push(site);
         }

@@ -49,6 +49,33 @@ async fn account_data_of_a_room_and_forbidden_types() {
     .await;
 }
 
+/// As bridges do, who note what a room is for before they accept.
+#[tokio::test]
+async fn whoever_is_invited_keeps_account_data_of_the_room() {
+    story(|server| async move {
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let room = alice.create(json!({"preset": "private_chat"})).await;
+        let note = format!(
+            "/user/{}/rooms/{}/account_data/org.test.note",
+            esc(&bob.id),
+            esc(&room)
+        );
+        let (status, _) = bob.call(Method::PUT, &note, Some(json!({"n": 1}))).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "a stranger");
+        alice.invite(&room, &bob).await;
+        let invited = bob.sync(None, "").await;
+        assert!(invited["rooms"]["invite"][&room].is_object(), "{invited}");
+        bob.ok(Method::PUT, &note, json!({"n": 1})).await;
+        assert_eq!(bob.read(&note).await["n"], 1);
+        let since = next(&bob.sync(Some(&next(&invited)), "").await);
+        bob.join(&room).await;
+        let told = bob.sync(Some(&since), "").await;
+        let events = events(&told, &["rooms", "join", &room, "account_data", "events"]);
+        assert_eq!(events[0]["content"]["n"], 1, "{told}");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn deleted_account_data_is_told_once_and_gone() {
     story(|server| async move {

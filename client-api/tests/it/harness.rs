@@ -49,8 +49,10 @@ pub struct Server {
     pub unfinished: TaskTracker,
     /// Where its files are; it goes with the last of its clones.
     _folder: Arc<TempDir>,
-    txn: Arc<AtomicU64>,
 }
+
+/// The next transaction of anybody's: of several servers one may stand for another that has ended, or is on the same database.
+static TXN: AtomicU64 = AtomicU64::new(0);
 
 /// The files of a server, in a folder that goes with it.
 pub fn files(store: &Store, name: &ServerName) -> (Files, Arc<TempDir>) {
@@ -135,7 +137,6 @@ impl Server {
             shutdown,
             watch,
             _folder: folder,
-            txn: Arc::default(),
         }
     }
 
@@ -311,7 +312,7 @@ impl User {
 
     /// Sends an event; gives its id.
     pub async fn send(&self, room: &str, kind: &str, content: Value) -> String {
-        let txn = self.server.txn.fetch_add(1, Ordering::Relaxed);
+        let txn = TXN.fetch_add(1, Ordering::Relaxed);
         let path = format!("/rooms/{}/send/{kind}/harness{txn}", esc(room));
         self.ok(Method::PUT, &path, content).await["event_id"]
             .as_str()

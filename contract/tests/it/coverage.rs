@@ -44,6 +44,20 @@ fn a_page_says_what_is_there_and_who_tests_it() {
 }
 
 #[test]
+fn a_page_says_what_is_asked_of_application_services() {
+    const PING: &str = "POST /_matrix/app/v1/ping";
+    let page = coverage(&[("one", format!("asked {PING}"))]).page();
+    assert!(page.contains("which ours ask: 1 of 9."), "{page}");
+    assert!(
+        page.contains(&format!("| `{PING}` | yes | one |")),
+        "{page}"
+    );
+    let transactions = "PUT /_matrix/app/v1/transactions/{txnId}";
+    let line = format!("| `{transactions}` | not yet |  |");
+    assert!(page.contains(&line), "{page}");
+}
+
+#[test]
 fn what_no_test_uses_and_what_nothing_needs_is_complained_of() {
     let needed = DEVIATIONS.iter().flat_map(|one| one.cases);
     let mut lines: Vec<_> = needed

@@ -51,6 +51,25 @@ async fn a_bad_request_that_was_answered_fails_the_test() {
 }
 
 #[tokio::test]
+#[should_panic(expected = "POST /_matrix/app/v1/ping (0): Authorization  is no token")]
+async fn what_is_asked_of_somebody_who_may_answer_anything_is_watched() {
+    let watch = Watch::unrecorded();
+    let router = watch.over_asked(server("anything", true));
+    let request = |token: Option<&str>| {
+        let mut request = Request::post("/_matrix/app/v1/ping");
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, token);
+        }
+        request.body(Body::from("{}")).unwrap()
+    };
+    let answer = router.clone().oneshot(request(Some("Bearer t")));
+    assert_eq!(answer.await.unwrap().status(), StatusCode::OK);
+    watch.assert_kept();
+    router.oneshot(request(None)).await.unwrap();
+    watch.assert_kept();
+}
+
+#[tokio::test]
 #[should_panic(expected = "Answer /access_token is missing")]
 async fn it_fails_the_test_when_nobody_asks() {
     let watch = Watch::unrecorded();

@@ -71,6 +71,7 @@ fn user(device: Option<&str>) -> Caller {
         device_id: device.map(Into::into),
         is_guest: false,
         is_suspended: false,
+        service: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use rhizome_edge::{Body, Table};
 use rhizome_protocol::device_keys::KeyUsage;
-use rhizome_storage::{KeyWanted, KeysOf, UserNo};
+use rhizome_storage::{KeysOf, UserNo};
 use ruma::{
     OwnedDeviceId, OwnedUserId,
     api::federation::{
@@ -14,8 +14,9 @@ use ruma::{
     },
 };
 use serde::Deserialize;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, json};
 
+use super::{ours, proxied};
 use crate::{Federation, MatrixError, RawJson, Ruma};
 
 /// Of how many users or devices keys may be asked for at once.
@@ -27,7 +28,7 @@ pub(crate) fn endpoints(table: Table<Federation>) -> Table<Federation> {
 }
 
 /// Users of ours and their numbers; others are left out.
-async fn ours<'a>(
+async fn of_ours<'a>(
     fed: &Federation,
     users: impl Iterator<Item = &'a OwnedUserId>,
 ) -> Result<BTreeMap<OwnedUserId, UserNo>, MatrixError> {
@@ -96,7 +97,9 @@ async fn query(
     let mut asked = req.body.device_keys;
     let devices: usize = asked.values().map(Vec::len).sum();
     bounded(asked.len().max(devices))?;
-    let users = ours(&fed, asked.keys()).await?;
+    let users = of_ours(&fed, asked.keys()).await?;
+    asked.retain(|user, _| users.contains_key(user));
+    let mut of_services = Box::pin(proxied::query(&fed, &asked)).await;
     let wanted = users
         .iter()
         .map(|(user, no)| (*no, asked.remove(user).unwrap_or_default()));
@@ -108,9 +111,14 @@ async fn query(
         (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for (user, no) in users {
         let KeysOf {
-            devices: of_user,
+            devices: mut of_user,
             mut cross_signing,
         } = found.remove(&no).unwrap_or_default();
+        // What a service says of its user counts more than what is stored (MSC3984).
+        if let Some(said) = of_services.remove(&user) {
+            of_user.extend(said.devices);
+            cross_signing.extend(said.cross_signing);
+        }
         if let Some(key) = cross_signing.remove(&KeyUsage::Master) {
             masters.insert(user.clone(), key);
         }
@@ -145,29 +153,8 @@ async fn claim(
     State(fed): State<Federation>,
     Ruma { req, .. }: Ruma<Body<claim_keys::Request, Claims>>,
 ) -> Result<RawJson, MatrixError> {
-    let mut claims = req.body.one_time_keys;
+    let claims = req.body.one_time_keys;
     bounded(claims.values().map(BTreeMap::len).sum())?;
-    let (mut whose, mut wanted) = (Vec::new(), Vec::new());
-    for (user_id, user) in ours(&fed, claims.keys()).await? {
-        for (device, algorithm) in claims.remove(&user_id).into_iter().flatten() {
-            whose.push((user_id.clone(), device.clone()));
-            wanted.push(KeyWanted {
-                user,
-                device,
-                algorithm,
-            });
-        }
-    }
-    let mut given: BTreeMap<_, BTreeMap<_, BTreeMap<String, Box<RawValue>>>> = BTreeMap::new();
-    let keys = fed.store().claim_keys(wanted).await?;
-    for ((user, device), key) in whose.into_iter().zip(keys) {
-        let Some(key) = key else { continue };
-        let name = format!("{}:{}", key.algorithm, key.key_id);
-        // It was JSON when it was uploaded.
-        let json =
-            RawValue::from_string(key.key.to_string()).map_err(|_| MatrixError::internal())?;
-        let devices = given.entry(user).or_default();
-        devices.insert(device, BTreeMap::from([(name, json)]));
-    }
+    let given = ours::claim(&fed, claims).await?;
     RawJson::of(&json!({ "one_time_keys": given }))
 }

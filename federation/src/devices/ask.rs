@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Users, and which of their devices; none named is all of them.
-pub(super) type Wanted = BTreeMap<OwnedUserId, Vec<OwnedDeviceId>>;
+pub type Wanted = BTreeMap<OwnedUserId, Vec<OwnedDeviceId>>;
 
 #[derive(Deserialize)]
 struct WholeList {
@@ -64,14 +64,15 @@ pub(super) async fn devices(
     Ok(list)
 }
 
+/// What is said of users' keys.
 #[derive(Deserialize)]
-struct Queried {
+pub(super) struct Queried {
     #[serde(default, rename = "device_keys")]
-    devices: BTreeMap<String, BTreeMap<OwnedDeviceId, Value>>,
+    pub(super) devices: BTreeMap<String, BTreeMap<OwnedDeviceId, Value>>,
     #[serde(default, rename = "master_keys")]
-    masters: BTreeMap<String, Value>,
+    pub(super) masters: BTreeMap<String, Value>,
     #[serde(default, rename = "self_signing_keys")]
-    self_signing: BTreeMap<String, Value>,
+    pub(super) self_signing: BTreeMap<String, Value>,
 }
 
 /// The lists of some users of a server: `POST /_matrix/federation/v1/user/keys/query`. What wasn't asked for is left
@@ -104,7 +105,7 @@ pub(super) async fn keys(
 }
 
 /// One-time keys by user, device, and `<algorithm>:<id>`.
-pub(super) type OneTimeKeys =
+pub type OneTimeKeys =
     BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, BTreeMap<String, Box<RawValue>>>>;
 
 #[derive(Deserialize)]

@@ -1,7 +1,7 @@
 //! What other servers tell of their users' devices and keys.
 //!
-//! It is taken of users of theirs with whom somebody here shares a room; others are nobody's business, and nothing
-//! of them is kept. Everybody who shares a room with the user is told that something has changed. What follows upon
+//! It is taken of users of theirs with whom somebody here shares a room, or may do so, as not all members of it are known
+//! yet; others are nobody's business, and nothing of them is kept. Everybody who shares a room with the user is told that something has changed. What follows upon
 //! what is remembered is taken into that; anything else makes it stale.
 
 use std::collections::{BTreeMap, HashMap};
@@ -175,6 +175,13 @@ async fn decide_all(fed: &Federation, updates: &[Update]) -> Result<Vec<Fact>, M
     let store = fed.store();
     let users: Vec<OwnedUserId> = updates.iter().map(|update| update.user.clone()).collect();
     let known = store.known_users(&users).await?;
+    // Of whom it isn't known whether somebody here shares a room with them, it is kept that something has changed. But not of
+    // those of whom nothing at all is known: their server could name any number. Where messages are encrypted, all who turn out
+    // to be there are looked at.
+    let may_share = match users.first() {
+        Some(user) => store.is_said_to_be_in(user.server_name(), None).await?,
+        None => false,
+    };
     let mut by_user: BTreeMap<UserNo, Vec<&Change>> = BTreeMap::new();
     for update in updates {
         if let Some(no) = known.get(&update.user) {
@@ -194,7 +201,7 @@ async fn decide_all(fed: &Federation, updates: &[Update]) -> Result<Vec<Fact>, M
     let now = store.clock().now_ms();
     let mut facts = Vec::new();
     for (no, changes) in by_user {
-        if let Some(user) = users.get(&no).filter(|user| user.shares) {
+        if let Some(user) = users.get(&no).filter(|user| user.shares || may_share) {
             if user.basis.list.is_none()
                 && changes.iter().all(|change| is_first(change))
                 && has_just_come(fed, no, now).await?

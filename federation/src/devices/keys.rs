@@ -207,7 +207,7 @@ async fn remember(
 }
 
 /// A list as it is passed on; of these devices, if some are named.
-fn passed(list: &List, devices: &[OwnedDeviceId]) -> Passed {
+pub(super) fn passed(list: &List, devices: &[OwnedDeviceId]) -> Passed {
     let raw = |json: &str| RawValue::from_string(json.to_owned()).ok();
     let wanted = |device: &OwnedDeviceId| devices.is_empty() || devices.contains(device);
     let of_devices = list.devices.iter().filter(|(device, _)| wanted(device));
@@ -226,7 +226,7 @@ fn passed(list: &List, devices: &[OwnedDeviceId]) -> Passed {
     }
 }
 
-/// Users of other servers, their devices, and which algorithm's key is wanted of each.
+/// Users, their devices, and which algorithm's key is wanted of each.
 pub type Claims = BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, String>>;
 
 /// One-time keys that other servers gave.

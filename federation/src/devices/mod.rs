@@ -11,6 +11,8 @@
 //! - [`resync`]: stale lists are asked for again, one request for a user at a time.
 //! - [`waited`]: lists that clients wait for, each asked for once.
 //! - [`keys`]: keys of users of other servers, for a client that asks.
+//! - [`ours`]: one-time keys of users here, for whoever claims them.
+//! - [`proxied`]: keys that application services have of their users.
 //!
 //! What is remembered of a user is right for as long as they have shared a room with somebody here without a break
 //! since it was asked for: for that long their server tells us what changes.
@@ -20,7 +22,9 @@ mod ask;
 pub(crate) mod incoming;
 pub mod keys;
 mod list;
+pub mod ours;
 pub(crate) mod outgoing;
+pub mod proxied;
 pub(crate) mod resync;
 mod waited;
 

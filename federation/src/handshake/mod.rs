@@ -130,22 +130,25 @@ pub(crate) async fn put(
         .await
 }
 
-/// Hands in a join: by v2, or by v1 where that doesn't exist. The answer is the room.
+/// Hands in a join: by v2, or by v1 where that doesn't exist. The answer is the room, of which members may be left out if
+/// it is asked for so (`few`).
 pub(crate) async fn send_join(
     fed: &Federation,
     server: &ServerName,
     event: &Pdu,
+    few: bool,
     time: Duration,
 ) -> Result<Pieces, OutboundError> {
-    let put = async |endpoint: &str| {
+    let put = async |endpoint: &str, query: &str| {
         let body = canonical_body(event.json().as_bytes())?;
-        let (path, time) = (target(endpoint, event), Some(time));
+        let (path, time) = (target(endpoint, event) + query, Some(time));
         fed.outbound()
             .call_for_pieces(server, Method::PUT, &path, Some(body), &SEND_JOIN, time)
             .await
     };
-    match put("v2/send_join").await {
-        Err(error) if lacks_endpoint(&error) => put("v1/send_join").await,
+    let query = if few { "?omit_members=true" } else { "" };
+    match put("v2/send_join", query).await {
+        Err(error) if lacks_endpoint(&error) => put("v1/send_join", "").await,
         answer => answer,
     }
 }

@@ -155,7 +155,8 @@ async fn typing(
         return Ok(());
     }
     if let Some(head) = rooms.open(fed, origin, &typing.room_id).await?
-        && joined(fed, &head, &typing.user_id).await?.is_some()
+        && (joined(fed, &head, &typing.user_id).await?.is_some()
+            || may_be_there(fed, &head, &typing.user_id).await?)
     {
         fed.store()
             .set_typing(head.room, &typing.user_id, typing.types.then_some(TYPING));
@@ -293,6 +294,25 @@ async fn open_room(
     let open = access::server_in_room(fed.store(), room_id, fed.server_name()).await?
         && acl::is_allowed(fed, origin, &head).await?;
     Ok(open.then_some(head))
+}
+
+/// Whether it isn't known who is in the room, nor anything of this user, while their server is said to be there.
+async fn may_be_there(
+    fed: &Federation,
+    head: &RoomHead,
+    user: &UserId,
+) -> Result<bool, MatrixError> {
+    if head.partial.is_none() {
+        return Ok(false);
+    }
+    let store = fed.store();
+    if let Some(known) = store.known_user(user).await?
+        && store.membership(known, head.room).await?.is_some()
+    {
+        return Ok(false);
+    }
+    let room = Some(head.room);
+    Ok(store.is_said_to_be_in(user.server_name(), room).await?)
 }
 
 async fn joined(

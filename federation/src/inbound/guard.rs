@@ -29,6 +29,20 @@ pub(super) async fn known(
     Ok(head)
 }
 
+/// Others come in through us only where we know whom the room has banned.
+///
+/// # Errors
+/// 404 `M_NOT_FOUND` for rooms of which we don't know all members.
+pub(super) fn complete(head: &RoomHead) -> Result<(), MatrixError> {
+    if head.partial.is_none() {
+        return Ok(());
+    }
+    Err(MatrixError::not_found(format!(
+        "This server does not know all members of the room {} yet",
+        head.room_id
+    )))
+}
+
 /// [`known`], for servers that are in the room themselves.
 ///
 /// # Errors

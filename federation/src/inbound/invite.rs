@@ -25,7 +25,7 @@ use super::{
     transaction::aside::{may_wait, put_aside},
     v1, wire,
 };
-use crate::{Federation, MatrixError, RawJson, Ruma, fetch::verify, handshake::stripped};
+use crate::{Federation, MatrixError, RawJson, Ruma, fetch::verify, handshake::stripped, services};
 
 /// How many invites wait for a user's answer at most, of all servers and of one.
 const MAX_PENDING: usize = 100;
@@ -108,6 +108,8 @@ async fn accept(
     let rules = RoomRules::get(version).ok_or_else(|| unsupported(version))?;
     let pdu = member::checked(fed, origin, rules, event).await?;
     let user = require_invite(fed, origin, &pdu, room_id, event_id)?;
+    // Whose namespace the user is in may make the account now.
+    services::user(fed, &user, None).await?;
     let account = fed.store().account(&user).await?;
     let Some(account) = account.filter(|account| !account.deactivated) else {
         return Err(MatrixError::forbidden("The invited user has no account"));

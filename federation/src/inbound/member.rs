@@ -37,7 +37,10 @@ pub(super) async fn template(
     versions: &[RoomVersionId],
 ) -> Result<(Box<RawValue>, &'static RoomRules), MatrixError> {
     require_own_user(origin, user)?;
-    guard::known(fed, origin, room_id).await?;
+    let head = guard::known(fed, origin, room_id).await?;
+    if membership != Membership::Leave {
+        guard::complete(&head)?;
+    }
     let Template { rules, event } =
         admit::template(fed.rooms(), room_id, user, membership, versions).await?;
     let raw = serde_json::value::to_raw_value(&event).map_err(|error| {
@@ -57,6 +60,9 @@ pub(super) async fn admit(
     membership: Membership,
 ) -> Result<(Arc<RoomHead>, Arc<StoredEvent>), MatrixError> {
     let head = guard::known(fed, origin, room_id).await?;
+    if membership != Membership::Leave {
+        guard::complete(&head)?;
+    }
     let mut event = parsed(head.rules, raw)?;
     // Versions with restricted rooms have no numbers that an object can't hold.
     if membership == Membership::Join && head.rules.auth.restricted {

@@ -59,7 +59,8 @@ pub(super) async fn event_auth(
 /// The state right before an event of the room, for a server that may know it.
 ///
 /// # Errors
-/// 404 for events that we don't have, or have without a place in the room's history.
+/// 404 for events that we don't have, or have without a place in the room's history; 403 for those that were decided upon
+/// partial state.
 async fn state_before(
     fed: &Federation,
     origin: &ServerName,
@@ -68,6 +69,11 @@ async fn state_before(
 ) -> Result<StateBefore, MatrixError> {
     let head = guard::resident(fed, origin, room_id).await?;
     let event = guard::event(fed, &head, event_id).await?;
+    if fed.store().is_partial_event(event.no).await? {
+        return Err(MatrixError::forbidden(format!(
+            "The state at event {event_id} is not known here in full"
+        )));
+    }
     let before = match event.placement {
         Placement::Outlier => None,
         _ => state::before(fed.rooms(), &event).await?,

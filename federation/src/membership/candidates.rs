@@ -6,7 +6,7 @@ use rhizome_storage::RemoteInvite;
 use ruma::{OwnedServerName, OwnedUserId, RoomId, ServerName, UserId};
 use serde::Deserialize;
 
-use crate::{Federation, MatrixError};
+use crate::{Federation, MatrixError, partial};
 
 /// How many servers are tried.
 const MAX_CANDIDATES: usize = 10;
@@ -38,13 +38,22 @@ pub(crate) async fn candidates(
         candidates.extend(told);
     }
     if !named {
-        if let Some(head) = fed.store().room(room_id).await? {
+        let head = fed.store().room(room_id).await?;
+        let partial = match &head {
+            Some(head) => fed.store().partial_room(head.room).await?,
+            None => None,
+        };
+        if let Some(partial) = partial {
+            // Of the others it is only said that they are there.
+            candidates.extend(partial.ask);
+        } else if let Some(head) = head {
             let servers = fed.store().joined_servers(head.room).await?;
             let others = servers.iter().filter(|server| *server != fed.server_name());
             candidates.extend(others.take(MAX_KNOWN).cloned());
         }
         candidates.extend(room_id.server_name().map(ToOwned::to_owned));
     }
+    let mut candidates = partial::doors(fed, room_id, candidates).await?;
     let mut seen = HashSet::new();
     candidates.retain(|server| server != fed.server_name() && seen.insert(server.clone()));
     candidates.truncate(MAX_CANDIDATES);

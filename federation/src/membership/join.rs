@@ -7,7 +7,8 @@
 //! 4. It is handed in (`send_join`) where it came from. That goes one after the other for the joins of one room:
 //!    whoever comes second finds us in the room. All candidates together have a bounded time.
 //! 5. The answer's events are checked (format, signatures, hash; keys fetched in parallel), then
-//!    [`rhizome_rooms::admit::adopt`] checks that they authorise each other and the join, and takes the room.
+//!    [`rhizome_rooms::admit::adopt`] checks that they authorise each other and the join, and takes the room. Where the
+//!    server may leave members out, they are asked for afterwards (`partial`).
 //! 6. Events that arrived meanwhile wait in the inbox; they are decided now.
 //!
 //! If nothing comes of a join that was handed in, it is taken back (`taking_back`).
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use rhizome_protocol::{Membership, Object, Pdu, RoomRules};
 use rhizome_rooms::{
-    access,
+    Error, access,
     admit::{self as admission, RemoteJoin},
     membership,
 };
@@ -42,7 +43,7 @@ use crate::{
         OutboundError,
         answer::{self, Pieces},
     },
-    query,
+    partial, query, services,
 };
 
 /// The time limit of `make_join`.
@@ -92,7 +93,7 @@ pub(crate) async fn resolve(
         Err(alias) => alias,
     };
     if alias.server_name() == fed.server_name() {
-        let stored = fed.store().alias(alias).await?;
+        let stored = services::alias(fed, alias).await?;
         let stored =
             stored.ok_or_else(|| MatrixError::not_found(format!("There is no alias {alias}")))?;
         return Ok((stored.room_id, via.to_vec()));
@@ -146,15 +147,16 @@ impl Wish<'_> {
     async fn through_any(&self, via: Vec<OwnedServerName>) -> Result<(), MatrixError> {
         let (fed, room_id) = (self.fed, self.room_id);
         let mut refusal = Refusal::default();
-        for server in candidates(fed, self.user, room_id, via).await? {
-            match self.through(&server).await {
+        let candidates = candidates(fed, self.user, room_id, via).await?;
+        for server in &candidates {
+            match self.through(server, &candidates).await {
                 Ok(()) => {
                     // Step 6.
                     fed.store().inbox_wake(room_id).await?;
                     fed.inbox().notify_one();
                     return Ok(());
                 }
-                Err(error) => refusal.add(&server, room_id, error),
+                Err(error) => refusal.add(server, room_id, error),
             }
             if Instant::now() >= self.until {
                 break;
@@ -163,8 +165,12 @@ impl Wish<'_> {
         Err(refusal.into_error())
     }
 
-    /// Steps 3 to 5 with one server.
-    async fn through(&self, server: &ServerName) -> Result<(), MatrixError> {
+    /// Steps 3 to 5 with one server. `candidates`: all that the user relies on.
+    async fn through(
+        &self,
+        server: &ServerName,
+        candidates: &[OwnedServerName],
+    ) -> Result<(), MatrixError> {
         let (fed, room_id) = (self.fed, self.room_id);
         // Step 3.
         let mut request =
@@ -192,9 +198,12 @@ impl Wish<'_> {
         {
             return Ok(());
         }
+        is_door(fed, room_id, server).await?;
         // From here on the other server may send us the room's events.
         let _joining = fed.joining().begin(room_id, rules);
-        let mut answer = self.hand_in(server, &join).await?;
+        let few = partial::may_begin(fed, room_id).await?;
+        let mut answer = self.hand_in(server, &join, few).await?;
+        let without_members = partial::told(fed, server, candidates, few, &answer)?;
         let (state, auth_chain) = (answer.take(0), answer.take(1));
         let (state, rules, join) = if template.room_version.is_some() {
             (state, rules, join)
@@ -214,21 +223,40 @@ impl Wish<'_> {
             rules,
             given,
             event,
+            without_members,
         };
-        admission::adopt(fed.rooms(), join).await?;
+        // By another process somebody may have come in meanwhile.
+        is_door(fed, room_id, server).await?;
+        let joined = match admission::adopt(fed.rooms(), join).await {
+            // All members have become known meanwhile: it is a room of ours like others.
+            Err(Error::Contended) if few => {
+                let joined = resident::join(fed, self.user, room_id, self.content).await?;
+                return joined.then_some(()).ok_or_else(|| Error::Contended.into());
+            }
+            joined => joined?,
+        };
+        if few {
+            fed.store().want_partial(joined.room).await?;
+            fed.partial().notify_one();
+        }
         Ok(())
     }
 
     /// Hands the join in, once more if the answer is lost on its way: the same event counts once. Whatever becomes of
     /// it, the other server may count us as joined from here on; so that is written down first.
-    async fn hand_in(&self, server: &ServerName, join: &Pdu) -> Result<Pieces, MatrixError> {
+    async fn hand_in(
+        &self,
+        server: &ServerName,
+        join: &Pdu,
+        few: bool,
+    ) -> Result<Pieces, MatrixError> {
         let (fed, user, room_id) = (self.fed, self.user, self.room_id);
         taking_back::begin(fed, user, room_id, server).await?;
         let mut pauses = PAUSES.into_iter();
         let mut was_lost = false;
         let error = loop {
             let time = time_left(self.until, ANSWER_TIME);
-            let error = match handshake::send_join(fed, server, join, time).await {
+            let error = match handshake::send_join(fed, server, join, few, time).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
@@ -251,6 +279,21 @@ impl Wish<'_> {
         }
         Err(error.into())
     }
+}
+
+/// Nobody of ours comes by this server into a room that others of ours are in and that isn't known in full, unless it is
+/// trusted with the rest.
+async fn is_door(
+    fed: &Federation,
+    room_id: &RoomId,
+    server: &ServerName,
+) -> Result<(), MatrixError> {
+    if partial::is_door(fed, room_id, server).await? {
+        return Ok(());
+    }
+    Err(MatrixError::bad_gateway(
+        "Not all members of the room are known here yet; until then nobody joins through that server",
+    ))
 }
 
 /// Whether the other server may have taken what it was sent, though its answer didn't come.

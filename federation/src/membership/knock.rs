@@ -29,6 +29,7 @@ use crate::{
         join, joining,
     },
     outbound::{OutboundError, answer},
+    partial,
 };
 
 /// The time limit of one step with the other server: the user waits.
@@ -74,6 +75,9 @@ async fn as_resident(
     content: &Object,
 ) -> Result<bool, MatrixError> {
     if !access::server_in_room(fed.store(), room_id, fed.server_name()).await? {
+        return Ok(false);
+    }
+    if partial::is_unknown(fed, room_id, user).await? {
         return Ok(false);
     }
     let change = MembershipChange {

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::{
     Federation, MatrixError, local,
     membership::candidates::{invite, is_unable},
+    partial,
 };
 
 /// How long somebody waits for their invite to be decided.
@@ -33,6 +34,10 @@ pub(super) async fn join(
     room_id: &RoomId,
     content: &Object,
 ) -> Result<bool, MatrixError> {
+    if partial::is_unknown(fed, room_id, user).await? {
+        // Whoever knows the members knows whether this one is banned.
+        return Ok(false);
+    }
     let until = Instant::now() + PATIENCE;
     let mut log = fed.store().log().subscribe();
     let mut invited = false;

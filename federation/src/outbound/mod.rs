@@ -19,7 +19,7 @@ mod wellknown;
 pub use client::{Limits, Outbound};
 pub use dialer::Reach;
 pub(crate) use discovery::{Route, Srv, Target, WellKnown};
-pub(crate) use encode::canonical_body;
+pub(crate) use encode::{canonical_body, encode_canonical};
 pub use error::OutboundError;
 pub(crate) use error::cause;
 pub use web::{Answer, Messenger, Schemes, WebError};

@@ -3,14 +3,15 @@
 
 use std::{cmp::Reverse, sync::Arc, time::Duration};
 
-use axum::extract::State;
-use rhizome_edge::Table;
+use axum::extract::{Query, State};
+use rhizome_edge::{Table, Undecoded};
 use rhizome_storage::{RoomHead, RoomNo, RoomSummary};
 use ruma::{
     ServerName, UInt,
     api::federation::directory::{get_public_rooms, get_public_rooms_filtered},
     directory::{Filter, RoomNetwork, RoomTypeFilter},
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
@@ -35,13 +36,45 @@ pub(crate) fn endpoints(table: Table<Federation>) -> Table<Federation> {
         .serve_as(Kind::State, search)
 }
 
+/// What a query asks for: `include_all_networks` of a query, ruma's type doesn't read.
+#[derive(Default, Deserialize)]
+struct Asked {
+    limit: Option<u32>,
+    since: Option<String>,
+    #[serde(default)]
+    include_all_networks: bool,
+    third_party_instance_id: Option<String>,
+}
+
+impl Asked {
+    fn read(query: Option<&str>) -> Result<Self, MatrixError> {
+        let wrong = || MatrixError::invalid_param("The query can't be read");
+        let uri = format!("/?{}", query.unwrap_or_default()).parse();
+        let uri: http::Uri = uri.map_err(|_| wrong())?;
+        let Query(asked) = Query::<Self>::try_from_uri(&uri).map_err(|_| wrong())?;
+        if asked.include_all_networks && asked.third_party_instance_id.is_some() {
+            let message = "Either all networks are asked for, or one";
+            return Err(MatrixError::invalid_param(message));
+        }
+        Ok(asked)
+    }
+}
+
 /// `GET /_matrix/federation/v1/publicRooms`
 async fn get(
     State(fed): State<Federation>,
-    Ruma { who, req, .. }: Ruma<get_public_rooms::v1::Request>,
+    Ruma { who, req, .. }: Ruma<Undecoded<get_public_rooms::v1::Request>>,
 ) -> Result<RawJson, MatrixError> {
+    let asked = Asked::read(req.query.as_deref())?;
     let _turn = fed.budgets().turn_of(&who).await?;
-    let answer = ours(&fed, req.limit, req.since.as_deref(), Filter::new()).await?;
+    let network = match asked.third_party_instance_id {
+        Some(instance) => RoomNetwork::ThirdParty(instance),
+        None if asked.include_all_networks => RoomNetwork::All,
+        None => RoomNetwork::Matrix,
+    };
+    let wanted = (Filter::new(), &network);
+    let limit = asked.limit.map(UInt::from);
+    let answer = ours(&fed, limit, asked.since.as_deref(), wanted).await?;
     RawJson::of(&answer)
 }
 
@@ -51,7 +84,8 @@ async fn search(
     Ruma { who, req, .. }: Ruma<get_public_rooms_filtered::v1::Request>,
 ) -> Result<RawJson, MatrixError> {
     let _turn = fed.budgets().turn_of(&who).await?;
-    let answer = ours(&fed, req.limit, req.since.as_deref(), req.filter).await?;
+    let wanted = (req.filter, &req.room_network);
+    let answer = ours(&fed, req.limit, req.since.as_deref(), wanted).await?;
     RawJson::of(&answer)
 }
 
@@ -103,7 +137,7 @@ pub async fn theirs(
     Ok(answer)
 }
 
-/// A part of our own list.
+/// A part of our own list, or of those that application services keep of other networks.
 ///
 /// # Errors
 /// `since` is none of our tokens; the database's.
@@ -111,7 +145,7 @@ pub async fn ours(
     fed: &Federation,
     limit: Option<UInt>,
     since: Option<&str>,
-    filter: Filter,
+    (filter, network): (Filter, &RoomNetwork),
 ) -> Result<Value, MatrixError> {
     let page = Page::of(limit, since)?;
     let term = filter
@@ -119,7 +153,7 @@ pub async fn ours(
         .unwrap_or_default()
         .to_lowercase();
     let types = filter.room_types;
-    let mut rooms = by_size(fed).await?;
+    let mut rooms = by_size(fed, network).await?;
     let total = rooms.len();
     let is_search = !(term.is_empty() && types.is_empty());
     if !is_search {
@@ -178,9 +212,21 @@ impl Page {
 }
 
 /// The rooms of the directory, those with many members first.
-async fn by_size(fed: &Federation) -> Result<Vec<Arc<RoomHead>>, MatrixError> {
+async fn by_size(
+    fed: &Federation,
+    network: &RoomNetwork,
+) -> Result<Vec<Arc<RoomHead>>, MatrixError> {
+    let (store, first) = (fed.store(), RoomNo(0));
+    let rooms = match network {
+        RoomNetwork::All => store.rooms_of_network(None, first, MAX_ROOMS).await?,
+        RoomNetwork::ThirdParty(instance) => {
+            let instance = Some(instance.as_str());
+            store.rooms_of_network(instance, first, MAX_ROOMS).await?
+        }
+        _ => store.public_rooms(first, MAX_ROOMS).await?,
+    };
     let mut heads = Vec::new();
-    for room in fed.store().public_rooms(RoomNo(0), MAX_ROOMS).await? {
+    for room in rooms {
         heads.extend(fed.store().room_by_no(room).await?);
     }
     heads.sort_by_key(|head| (Reverse(head.joined), head.room.0));

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use crate::{
     Federation, MatrixError, RawJson, Ruma,
     outbound::{Limits, OutboundError, answer},
+    services,
 };
 
 /// The limits of a question with an answer of this size. Somebody waits for it.
@@ -117,11 +118,11 @@ async fn profile_of_ours(
         return Err(MatrixError::invalid_param("The user isn't of this server"));
     }
     let no_user = || MatrixError::not_found("There is no such user");
-    let mut profile = fed
-        .store()
-        .profile(&req.user_id)
-        .await?
-        .ok_or_else(no_user)?;
+    let mut profile = fed.store().profile(&req.user_id).await?;
+    if profile.is_none() && services::user(&fed, &req.user_id, None).await? {
+        profile = fed.store().profile(&req.user_id).await?;
+    }
+    let mut profile = profile.ok_or_else(no_user)?;
     if let Some(field) = req.field {
         profile.retain(|name, _| name == field.as_str());
     }
@@ -137,9 +138,7 @@ async fn alias_of_ours(
     if req.room_alias.server_name() != fed.server_name() {
         return Err(no_alias());
     }
-    let alias = fed
-        .store()
-        .alias(&req.room_alias)
+    let alias = services::alias(&fed, &req.room_alias)
         .await?
         .ok_or_else(no_alias)?;
     let members = fed.store().joined_servers(alias.room).await?;

@@ -6,11 +6,14 @@ use std::time::Duration;
 /// moved by up to a fifth either way, so that many servers don't come back at the same moment.
 /// `random`: any byte.
 pub(crate) fn wait(failures: u32, min: Duration, max: Duration, random: u8) -> Duration {
-    let doubled = min
-        .saturating_mul(1 << failures.saturating_sub(1).min(30))
-        .min(max);
     // 0.8 … 1.2 in 256 steps.
-    doubled.mul_f64(0.8 + 0.4 * f64::from(random) / 255.0)
+    usual(failures, min, max).mul_f64(0.8 + 0.4 * f64::from(random) / 255.0)
+}
+
+/// The same before it is moved.
+pub(crate) fn usual(failures: u32, min: Duration, max: Duration) -> Duration {
+    let doubled = min.saturating_mul(1 << failures.saturating_sub(1).min(30));
+    doubled.min(max)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! One destination's work: gather, send, move the cursor, until there is nothing left or it fails.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -148,6 +148,8 @@ impl Work<'_> {
     async fn arrived(&mut self, batch: &Batch, refused: &[String]) -> Result<bool, Error> {
         let (fed, to) = (self.fed, self.to);
         self.sent += 1;
+        let counts = &fed.sender().counts;
+        counts.arrived.fetch_add(1, Ordering::Relaxed);
         let nowhere = batch.events.iter();
         let nowhere = nowhere.filter(|event| {
             let id = event.pdu.event_id();
@@ -184,11 +186,14 @@ impl Work<'_> {
     /// After a failure. Whether to go on: the destination is up, and doesn't want what is in the transaction.
     async fn refused(&mut self, batch: &Batch, error: &OutboundError) -> Result<bool, Error> {
         let (fed, to) = (self.fed, self.to);
+        let counts = &fed.sender().counts;
         if !refuses_content(error) {
+            counts.failed.fetch_add(1, Ordering::Relaxed);
             presence::again(fed, to, batch);
             failed(fed, to, self.stand, &self.round, error);
             return Ok(false);
         }
+        counts.refused.fetch_add(1, Ordering::Relaxed);
         if batch.items() > 1 {
             tracing::info!(%to, %error, "a transaction was refused for what it holds: halved");
             self.settled(Some(batch.items() / 2));

@@ -54,7 +54,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Federation;
 use dispatch::Dispatch;
-pub use queues::Sender;
+pub use queues::{Sender, SenderFigures};
 
 /// Delivers until `stop` is cancelled; then writes the cursors down.
 ///

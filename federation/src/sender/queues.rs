@@ -3,6 +3,7 @@
 mod beside;
 mod directives;
 mod ephemeral;
+mod figures;
 #[cfg(test)]
 mod model;
 mod turns;
@@ -17,6 +18,7 @@ use rhizome_storage::{Clock, DestinationState, Lease, Pos, UserNo};
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
 use tokio::sync::Notify;
 
+pub use self::figures::SenderFigures;
 use self::turns::{Pace, Place};
 pub(super) use self::{
     beside::Beside,
@@ -37,6 +39,7 @@ pub struct Sender {
     clock: Clock,
     state: Mutex<State>,
     pub(super) changed: Notify,
+    pub(super) counts: figures::Counts,
 }
 
 #[derive(Default)]
@@ -182,6 +185,7 @@ impl Sender {
             clock,
             state: Mutex::new(state),
             changed: Notify::new(),
+            counts: figures::Counts::default(),
         }
     }
 

@@ -22,6 +22,9 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+/// So many events of the auth chain are what all others rest on.
+const CORE: usize = 4;
+
 /// What room to make.
 #[derive(Debug, Clone)]
 pub struct Crowd {
@@ -219,6 +222,43 @@ impl Told {
         )
     }
 
+    /// The answer of `send_join` without the members, but for those that the rest of the state rests on.
+    pub fn answer_without_members(&self, servers: usize) -> String {
+        let names: Vec<_> = (0..servers).map(|index| server(index).0).collect();
+        let others = self.state.iter().map(String::as_str);
+        let others = others.filter(|event| !event.contains(r#""type":"m.room.member""#));
+        let others: Vec<&str> = others.collect();
+        format!(
+            r#"{{"members_omitted":true,"servers_in_room":{},"auth_chain":[{}],"state":[{}]}}"#,
+            json!(names),
+            // What the others rest on comes first.
+            self.auth_chain[..CORE].join(","),
+            others.join(",")
+        )
+    }
+
+    /// The answer of `state`.
+    pub fn state(&self) -> String {
+        format!(
+            r#"{{"auth_chain":[{}],"pdus":[{}]}}"#,
+            self.auth_chain.join(","),
+            self.state.join(",")
+        )
+    }
+
+    /// The answer of `state_ids`.
+    pub fn state_ids(&self) -> String {
+        let rules = RoomRules::named(&self.version).unwrap();
+        let id = |text: &String| {
+            let event: Object = serde_json::from_str(text).unwrap();
+            let event = Pdu::parse(rules, event).unwrap();
+            event.event_id().to_owned()
+        };
+        let ids = |texts: &[String]| texts.iter().map(id).collect::<Vec<_>>();
+        let (state, chain) = (ids(&self.state), ids(&self.auth_chain));
+        json!({ "pdu_ids": state, "auth_chain_ids": chain }).to_string()
+    }
+
     /// What the description says besides the events, for another process.
     pub fn head(&self) -> Value {
         json!([
@@ -251,6 +291,14 @@ pub fn attach<F>(network: &Network, servers: usize, rooms: Vec<(Told, F)>)
 where
     F: Fn() -> Body + Clone + Send + Sync + 'static,
 {
+    attach_with(network, servers, rooms, Router::new());
+}
+
+/// The same, where the first takes `more` questions.
+pub fn attach_with<F>(network: &Network, servers: usize, rooms: Vec<(Told, F)>, more: Router)
+where
+    F: Fn() -> Body + Clone + Send + Sync + 'static,
+{
     let rooms: Arc<[(Told, F)]> = rooms.into();
     let of = move |id: &str| rooms.iter().find(|(told, _)| told.room_id == id).cloned();
     let make = {
@@ -265,7 +313,8 @@ where
     };
     let joins = Router::new()
         .route("/_matrix/federation/v1/make_join/{room}/{user}", get(make))
-        .route("/_matrix/federation/v2/send_join/{room}/{event}", put(send));
+        .route("/_matrix/federation/v2/send_join/{room}/{event}", put(send))
+        .merge(more);
     for index in 0..servers {
         let (name, key) = server(index);
         let valid_until = now() + 24 * 3_600_000;

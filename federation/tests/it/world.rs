@@ -72,7 +72,27 @@ where
     R: Future<Output = ()>,
 {
     for postgres in [false, true] {
-        on(postgres, count, true, &story).await;
+        on(postgres, count, (true, Server::config()), &story).await;
+    }
+}
+
+/// The same with servers that join rooms before their members are known.
+pub async fn each_joining_early<F, R>(count: usize, story: F)
+where
+    F: Fn(Arc<World>) -> R,
+    R: Future<Output = ()>,
+{
+    each_as(count, Server::early(), story).await;
+}
+
+/// The same with servers of these settings.
+pub async fn each_as<F, R>(count: usize, config: FederationConfig, story: F)
+where
+    F: Fn(Arc<World>) -> R,
+    R: Future<Output = ()>,
+{
+    for postgres in [false, true] {
+        on(postgres, count, (true, config.clone()), &story).await;
     }
 }
 
@@ -82,11 +102,15 @@ where
     F: Fn(Arc<World>) -> R,
     R: Future<Output = ()>,
 {
-    on(false, count, false, &story).await;
+    on(false, count, (false, Server::config()), &story).await;
 }
 
-async fn on<F, R>(postgres: bool, count: usize, running: bool, story: &F)
-where
+async fn on<F, R>(
+    postgres: bool,
+    count: usize,
+    (running, config): (bool, FederationConfig),
+    story: &F,
+) where
     F: Fn(Arc<World>) -> R,
     R: Future<Output = ()>,
 {
@@ -103,7 +127,7 @@ where
             ..database.options()
         };
         let store = Store::open(options).await.unwrap();
-        let mut server = Server::new(&network, store, index);
+        let mut server = Server::with(&network, store, index, config.clone());
         server.settle().await;
         if running {
             server.run();
@@ -148,6 +172,14 @@ impl Server {
             request_timeout: Duration::from_secs(10),
             invites: None,
             ..FederationConfig::default()
+        }
+    }
+
+    /// The same, of servers that join rooms before their members are known.
+    pub fn early() -> FederationConfig {
+        FederationConfig {
+            partial_joins: true,
+            ..Self::config()
         }
     }
 
@@ -224,7 +256,8 @@ impl Server {
             task.await.unwrap();
         }
         self.fed.store().close().await;
-        *self = Self::new(network, database.open().await, index);
+        let config = self.fed.config().clone();
+        *self = Self::with(network, database.open().await, index, config);
         self.run();
     }
 

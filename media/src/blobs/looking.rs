@@ -69,6 +69,17 @@ impl StoredFiles {
         blocking(move || blobs.iter().map(|blob| this.look_at(blob)).collect()).await
     }
 
+    /// Where a blob's bytes lie, and how many they should be; `None` if its store is no folder of this configuration.
+    ///
+    /// # Errors
+    /// The blob has no name that one could have.
+    pub fn place(&self, blob: &Blob) -> io::Result<Option<(PathBuf, u64)>> {
+        let Some(folder) = self.folder(&blob.store) else {
+            return Ok(None);
+        };
+        Ok(Some((blob_path(folder, &blob.key)?, stored_size(blob))))
+    }
+
     fn look_at(&self, blob: &Blob) -> io::Result<Lies> {
         let Some(folder) = self.folder(&blob.store) else {
             let is_known = self.elsewhere.contains(&blob.store);
@@ -78,10 +89,7 @@ impl StoredFiles {
                 Lies::Unknown
             });
         };
-        let expected = match blob.seal {
-            None => blob.size,
-            Some(_) => sealed_size(blob.size),
-        };
+        let expected = stored_size(blob);
         let known = path_in(folder, &blob.key).and_then(fs::metadata);
         match known {
             Ok(known) if known.len() == expected => Ok(Lies::Right),
@@ -91,7 +99,8 @@ impl StoredFiles {
         }
     }
 
-    fn folder(&self, store: &str) -> Option<&Path> {
+    /// The folder of a store.
+    pub fn folder(&self, store: &str) -> Option<&Path> {
         let found = self.folders.iter().find(|(name, _)| name == store);
         found.map(|(_, folder)| folder.as_path())
     }
@@ -146,6 +155,32 @@ impl StoredFiles {
         };
         let path = path_in(folder, key)?;
         blocking(move || path.try_exists()).await
+    }
+}
+
+/// How many bytes a blob takes where it lies.
+fn stored_size(blob: &Blob) -> u64 {
+    match blob.seal {
+        None => blob.size,
+        Some(_) => sealed_size(blob.size),
+    }
+}
+
+/// The name of the file in a store's folder that says whose the store is.
+pub const STORE_ID: &str = MARKER;
+
+/// Where a blob lies in the folder of a store.
+///
+/// # Errors
+/// The key is none that a blob could have.
+pub fn blob_path(folder: &Path, key: &str) -> io::Result<PathBuf> {
+    if is_key(key) {
+        path_in(folder, key)
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{key:?} is no name of a stored file"),
+        ))
     }
 }
 
@@ -212,6 +247,10 @@ mod tests {
         assert!(files.keys(&store, 0xac, i64::MAX).await.unwrap().is_empty());
         assert!(files.has(&store, &key).await.unwrap());
         assert!(!files.has(&store, &lost).await.unwrap());
+        let place = files.place(&blobs[3]).unwrap().unwrap();
+        assert!(place.0.ends_with(format!("ab/00/{key}")) && place.1 > 5);
+        assert_eq!(files.place(&blobs[4]).unwrap(), None);
+        assert!(blob_path(folder.path(), "../../etc/passwd").is_err());
         assert_eq!(files.id(&store).await.unwrap(), None);
         fs::write(folder.path().join(MARKER), "me").unwrap();
         assert_eq!(files.id(&store).await.unwrap().as_deref(), Some("me"));

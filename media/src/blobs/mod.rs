@@ -23,7 +23,7 @@ use crate::config::{Place, StoreConfig};
 
 pub(crate) use disk::Disk;
 use hex::is_hex;
-pub use looking::{Lies, StoredFiles};
+pub use looking::{Lies, STORE_ID, StoredFiles, blob_path};
 use s3::S3;
 pub(crate) use sealed::{Cipher, Keys, opened, sealed_part, sealed_size};
 pub(crate) use spool::{Spool, Spooled, read_file};

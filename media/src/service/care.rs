@@ -42,6 +42,16 @@ impl Media {
 
     /// Deletes all files of which this holds.
     pub async fn delete_all(&self, which: &MediaQuery) -> Result<u64, MediaError> {
+        self.delete_told(which, &mut Vec::new(), 0).await
+    }
+
+    /// The same; `told` gets the ids of the first of them, so many at most.
+    pub async fn delete_told(
+        &self,
+        which: &MediaQuery,
+        told: &mut Vec<String>,
+        most: usize,
+    ) -> Result<u64, MediaError> {
         let mut gone = 0;
         let mut after: Name = Name::default();
         loop {
@@ -49,11 +59,49 @@ impl Media {
             let names = rows.iter();
             let names = names.map(|row| (row.origin.as_str(), row.media_id.as_str()));
             gone += self.delete(&names.collect::<Vec<_>>()).await?;
+            let left = most.saturating_sub(told.len());
+            told.extend(rows.iter().take(left).map(|row| row.media_id.clone()));
             match rows.into_iter().next_back() {
                 Some(last) => after = (last.origin.into(), last.media_id),
                 None => return Ok(gone),
             }
         }
+    }
+
+    /// Sees to it that nobody gets the files of which this holds, nor others with the same bytes; gives how many of them are
+    /// kept back now that weren't. Those that are protected are left alone.
+    pub async fn quarantine_all(&self, which: &MediaQuery) -> Result<u64, MediaError> {
+        let which = MediaQuery {
+            protected: false,
+            not_quarantined: true,
+            ..which.clone()
+        };
+        let mut done = 0;
+        let mut after: Name = Name::default();
+        loop {
+            let rows = self.list(&which, (&after.0, &after.1), PIECE).await?;
+            for row in &rows {
+                let name = (row.origin.as_str(), row.media_id.as_str());
+                done += u64::from(self.quarantine(name, true).await?);
+            }
+            match rows.into_iter().next_back() {
+                Some(last) => after = (last.origin.into(), last.media_id),
+                None => return Ok(done),
+            }
+        }
+    }
+
+    /// The same with the files that a room's events name and that were sent to it by who has uploaded them.
+    pub async fn quarantine_of_room(&self, room: RoomNo) -> Result<u64, MediaError> {
+        let mut done = 0;
+        for (origin, media_id) in self.of_room(room).await?.sent {
+            let known = self.row(&origin, &media_id).await?;
+            if known.is_none_or(|row| !row.quarantined && !row.protected) {
+                let name = (origin.as_str(), media_id.as_str());
+                done += u64::from(self.quarantine(name, true).await?);
+            }
+        }
+        Ok(done)
     }
 
     /// Whether nobody gets a file, nor others with the same bytes. `false` if it is protected, or there is none.

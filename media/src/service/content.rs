@@ -4,6 +4,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -168,7 +169,7 @@ impl Content {
     /// # Errors
     /// They aren't there, or can't be read.
     pub async fn read(&self, part: Option<Range<u64>>) -> Result<Pieces, MediaError> {
-        match &self.source {
+        let pieces = match &self.source {
             Source::Stored(blob) => {
                 let part = part.unwrap_or(0..blob.size);
                 let part = part.start.min(blob.size)..part.end.min(blob.size);
@@ -176,14 +177,20 @@ impl Content {
                 if matches!(pieces, Err(MediaError::NotFound)) {
                     self.is_lost(blob).await?;
                 }
-                Ok(Pieces(pieces?))
+                pieces?
             }
             Source::Growing(growing) => {
                 let all = 0..self.info.size.unwrap_or(u64::MAX);
                 let part = part.filter(|_| self.info.size.is_some()).unwrap_or(all);
-                Ok(Pieces(growing.clone().read(part)))
+                growing.clone().read(part)
             }
-        }
+        };
+        let media = self.media.clone();
+        let counted = pieces.inspect_ok(move |piece| {
+            let moved = &media.0.moved;
+            moved.read.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        });
+        Ok(Pieces(counted.boxed()))
     }
 
     /// Whether it has so many bytes that it is worth being had from its store: what is small is here sooner.

@@ -4,6 +4,7 @@ mod blurhash;
 pub(crate) mod care;
 mod claim;
 pub(crate) mod content;
+pub(crate) mod figures;
 mod film;
 mod find;
 mod flights;
@@ -64,6 +65,7 @@ struct Inner {
     accessed: find::Accessed,
     room: room::Room,
     resuming: resumable::Turns,
+    moved: figures::Moved,
 }
 
 /// How many failures are remembered.
@@ -112,6 +114,7 @@ impl Media {
             accessed: find::Accessed::default(),
             room: room::Room::default(),
             resuming: resumable::Turns::default(),
+            moved: figures::Moved::default(),
         })))
     }
 

@@ -1,5 +1,6 @@
 //! Other servers' files.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -187,6 +188,8 @@ impl Media {
             name: info.name.as_deref(),
             size: bytes.size,
         };
+        let moved = &self.0.moved;
+        moved.fetched.fetch_add(bytes.size, Ordering::Relaxed);
         self.has_come(bytes.size);
         self.keep(bytes, Refers::New(new)).await
     }

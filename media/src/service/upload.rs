@@ -1,6 +1,7 @@
 //! Files that users upload.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -270,6 +271,8 @@ impl Media {
             self.crash(CrashAt::Receiving);
         }
         let spooled = spool.finish().await.map_err(MediaError::bytes)?;
+        let moved = &self.0.moved;
+        moved.uploaded.fetch_add(spooled.size, Ordering::Relaxed);
         self.check(&spooled).await?;
         // What nobody has uploaded is public as it is.
         let spooled = match owner {

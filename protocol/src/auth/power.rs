@@ -132,6 +132,18 @@ impl<'a> Power<'a> {
         self.user(user) >= Level::Int(self.action(action))
     }
 
+    /// The users whom the create event and the levels name. Who else is in the room has the level of all others.
+    pub fn named(self) -> impl Iterator<Item = &'a UserId> {
+        let users = self
+            .levels
+            .and_then(|levels| levels.get("users")?.as_object());
+        let creator = self.create.and_then(|create| creator(self.rules, create));
+        let creators = self.create.into_iter().flat_map(additional_creators);
+        let names = users.into_iter().flatten().map(|(user, _)| user.as_str());
+        let names = names.chain(creator).chain(creators);
+        names.filter_map(|name| <&UserId>::try_from(name).ok())
+    }
+
     /// Whether `user` is a creator with infinite power (v12 and later).
     fn is_creator(&self, user: &UserId) -> bool {
         self.rules.auth.privileged_creators

@@ -10,6 +10,7 @@
 //! | a user | events of a room that there is for them | [`EventAccess`] |
 //! | a user | events that are sticky, of a room that they are in | [`while_sticky`] |
 //! | a user | where they stand: there, gone since when, never there; who forgot was never there | [`Standing`] |
+//! | an operator | everything that the server holds of a room, but what was erased | [`Standing::OPERATOR`] |
 //! | anybody | whether they may be told what a room is, from outside | [`Visitor::may_preview`], [`previews_for_server`] |
 //! | a server | whether it takes part in the room | [`server_in_room`] |
 //! | a server | events of a room that it takes part in | [`is_given`], [`events_for_server`] |

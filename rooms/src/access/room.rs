@@ -67,6 +67,16 @@ impl RoomAccess {
         }
     }
 
+    /// The room, for an operator, who may read all of it; `None` while nothing is known of its state.
+    pub fn of_operator(head: Arc<RoomHead>) -> Option<RoomAccess> {
+        Some(RoomAccess {
+            state: head.snapshot?,
+            head,
+            standing: Standing::OPERATOR,
+            is_open: true,
+        })
+    }
+
     /// Whether the reader may hear of what is there now: they are in the room, or everybody may.
     pub fn is_open(&self) -> bool {
         self.is_open

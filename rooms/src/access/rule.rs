@@ -19,8 +19,8 @@ pub enum Verdict {
     Unapplied,
     /// The event.
     Shown {
-        /// The reader's membership at the event.
-        membership: Membership,
+        /// The reader's membership at the event; `None` for an operator, who isn't there.
+        membership: Option<Membership>,
         /// Whether with its content, which is kept from whom an erasure keeps it from.
         whole: bool,
     },
@@ -62,7 +62,7 @@ pub(super) fn for_user(
         return Verdict::Unapplied;
     }
     Verdict::Shown {
-        membership: after.unwrap_or(Membership::Leave),
+        membership: Some(after.unwrap_or(Membership::Leave)),
         whole: facts
             .erased
             .is_none_or(|upto| !loses_content(event) || was_there(standing, facts.before, upto)),
@@ -77,8 +77,19 @@ pub(super) fn within_stay(event: &StoredEvent, user: &UserId, unapplied: bool) -
     }
     let own = is_membership_of(event, user).then(|| event.pdu.membership());
     Verdict::Shown {
-        membership: own.map_or(Membership::Join, |own| own.unwrap_or(Membership::Leave)),
+        membership: Some(own.map_or(Membership::Join, |own| own.unwrap_or(Membership::Leave))),
         whole: true,
+    }
+}
+
+/// Decides on an event of a room's history for an operator: everything is theirs to see but what was erased.
+pub(super) fn for_operator(event: &StoredEvent, erased: bool, unapplied: bool) -> Verdict {
+    if unapplied {
+        return Verdict::Unapplied;
+    }
+    Verdict::Shown {
+        membership: None,
+        whole: !(erased && loses_content(event)),
     }
 }
 
@@ -93,7 +104,7 @@ pub fn while_sticky(event: &StoredEvent) -> Verdict {
         return Verdict::Unapplied;
     }
     Verdict::Shown {
-        membership: Membership::Join,
+        membership: Some(Membership::Join),
         whole: true,
     }
 }

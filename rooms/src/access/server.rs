@@ -56,11 +56,15 @@ pub async fn events_for_server(
     states.sort_unstable();
     states.dedup();
     let present = present(store, server, &states).await?;
+    let said = said_to_be_in_since(store, server, events).await?;
     let mut came: HashMap<Pos, bool> = HashMap::new();
     let mut seen = Vec::with_capacity(events.len());
     for event in events {
         let there = event.state_after.and_then(|at| present.get(&at)).copied();
-        let there = there.unwrap_or_default();
+        let mut there = there.unwrap_or_default();
+        there.joined |= event
+            .pos()
+            .is_some_and(|pos| said.is_some_and(|said| said <= pos));
         let mut whole = rule::for_server(event, server, there);
         if let Some(upto) = erased(event).filter(|_| whole && !there.joined) {
             whole = match came.get(&upto) {
@@ -72,6 +76,26 @@ pub async fn events_for_server(
         seen.push(whole);
     }
     Ok(seen)
+}
+
+/// Since when a server counts as being in the events' room because it was said so: all that came since we joined goes to it.
+async fn said_to_be_in_since(
+    store: &Store,
+    server: &ServerName,
+    events: &[Arc<StoredEvent>],
+) -> Result<Option<Pos>> {
+    let Some(event) = events.first() else {
+        return Ok(None);
+    };
+    let head = store.room_by_no(event.room).await?;
+    let Some(join) = head.and_then(|head| head.partial) else {
+        return Ok(None);
+    };
+    if !store.is_said_to_be_in(server, Some(event.room)).await? {
+        return Ok(None);
+    }
+    let join = store.event_by_no(join).await?;
+    Ok(join.and_then(|join| join.pos()))
 }
 
 /// Who of the server is in each of some states of a room. One is read as a whole, of the others what differs.

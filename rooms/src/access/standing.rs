@@ -41,6 +41,21 @@ impl Standing {
         left_state: None,
     };
 
+    /// Of an operator: they see everything that the server holds of the room, whoever was there at it, but what an erasure
+    /// keeps from all.
+    pub const OPERATOR: Standing = Standing {
+        membership: Some(Membership::Join),
+        // Before everything.
+        joined_from: Some(Pos(i64::MIN)),
+        left_at: None,
+        left_state: None,
+    };
+
+    /// Whether it is an operator's.
+    pub fn is_operator(&self) -> bool {
+        *self == Self::OPERATOR
+    }
+
     /// Of a member who joined at `since`.
     pub fn joined(since: Pos) -> Standing {
         Standing {

@@ -9,20 +9,24 @@ use rhizome_protocol::{
     Membership, Pdu, RoomRules, StateKey, auth, resolve::StateMap, visibility::HistoryVisibility,
 };
 use rhizome_storage::{
-    CommitError, CurrentState, EventNo, KeyNo, NewEvent, NewRoom, Placement, RoomHead, RoomNo,
-    RoomWrite, StateChange, StoredEvent, WriteSet,
+    CommitError, CurrentState, EventNo, KeyNo, NewEvent, NewRoom, Partial, PartialJoin, Placement,
+    RoomHead, RoomNo, RoomWrite, StateChange, Status, StoredEvent, WriteSet,
 };
-use ruma::{RoomId, UserId};
+use ruma::{OwnedServerName, RoomId, UserId};
 
-use super::stored;
+use super::{ask::whom_to_ask, stored};
 use crate::{
     Error, Rooms,
     error::Result,
     membership::remote_invite,
     policy_server::Asked,
-    receive::{self, Gathered, Outcome, Received, packed::Packed, store_outliers},
+    receive::{
+        self, Gathered, Outcome, Received,
+        packed::{Packed, parents},
+        store_outliers,
+    },
     send::commit_error,
-    state::{self, Resolved},
+    state::{self, MEMBER, Resolved},
 };
 
 const MAX_ATTEMPTS: usize = 20;
@@ -41,6 +45,17 @@ pub struct RemoteJoin {
     pub given: Packed,
     /// The join, as we signed it (and the other server, if it had to).
     pub event: Arc<Pdu>,
+    /// If members were left out of the state: what was told instead.
+    pub without_members: Option<WithoutMembers>,
+}
+
+/// What an answer to a join has instead of members.
+#[derive(Debug)]
+pub struct WithoutMembers {
+    /// The servers that are said to be in the room, ours excluded.
+    pub servers: Vec<OwnedServerName>,
+    /// The servers that the user relies on: first the one that has answered.
+    pub relied_on: Vec<OwnedServerName>,
 }
 
 /// Takes a room as it was given, with the join of a local user as its newest event.
@@ -48,6 +63,8 @@ pub struct RemoteJoin {
 /// The state and auth chain are stored first, in bounded batches that nothing refers to; then one commit
 /// links them: join, current state, extremity. If the room was known already (we had left it), its state
 /// becomes the given one; if a local user is in it already, the join is received like any other event.
+///
+/// A room whose members were left out is partial from here on ([`rhizome_storage::Partial`]).
 ///
 /// # Errors
 ///
@@ -58,6 +75,7 @@ pub async fn adopt(rooms: &Rooms, join: RemoteJoin) -> Result<Arc<StoredEvent>> 
         rules,
         mut given,
         event,
+        without_members,
     } = join;
     let user = event.sender();
     if event.membership() != Some(Membership::Join) || event.state_key() != Some(user.as_str()) {
@@ -66,7 +84,10 @@ pub async fn adopt(rooms: &Rooms, join: RemoteJoin) -> Result<Arc<StoredEvent>> 
     check_create(rules, &given)?;
     given.leave_out(event.event_id());
     let room = known_or_new(rooms, event.room_id(), rules).await?;
-    let state = store_given(rooms, room, &event, &given).await?;
+    let mut state = store_given(rooms, room, &event, &given).await?;
+    if without_members.is_some() {
+        state.learn(rooms, room, &event).await?;
+    }
     auth::authorize(&event, &state.by_key).map_err(Error::Forbidden)?;
 
     let store = rooms.store();
@@ -77,7 +98,11 @@ pub async fn adopt(rooms: &Rooms, join: RemoteJoin) -> Result<Arc<StoredEvent>> 
         let servers = store.joined_servers(room).await?;
         let resident = servers.iter().any(|server| server == rooms.server_name());
         if resident && head.snapshot.is_some() {
-            return receive_join(rooms, &event, &given).await;
+            if without_members.is_some() && head.partial.is_none() {
+                // Completed meanwhile: its members aren't to meet a state without any.
+                return Err(Error::Contended);
+            }
+            return receive_join(rooms, &head, &event, &given).await;
         }
         let queue = rooms.queues().of(room);
         let mut warm = queue.enter().await;
@@ -86,7 +111,16 @@ pub async fn adopt(rooms: &Rooms, join: RemoteJoin) -> Result<Arc<StoredEvent>> 
             Some(known) => known.no,
             None => store.next_event_no().await?,
         };
-        let write = link(rooms, &head, &event, no, &state).await?;
+        let mut write = link(rooms, &head, &event, no, &state).await?;
+        write.partial = match &without_members {
+            Some(told) => Partial::Begins(PartialJoin {
+                join: no,
+                servers: told.servers.clone(),
+                ask: whom_to_ask(rules, &state.by_key, &told.relied_on, &told.servers),
+            }),
+            None if head.partial.is_some() => Partial::Ends,
+            None => Partial::Nothing,
+        };
         let facts = remote_invite::answered_by(rooms, room, &event).await?;
         let set = WriteSet {
             rooms: vec![write],
@@ -112,6 +146,33 @@ struct Given {
     told: HashSet<KeyNo>,
     /// What of it the join and its place in history depend on.
     by_key: HashMap<StateKey, Arc<Pdu>>,
+}
+
+impl Given {
+    /// Adds those members that the join rests on and of whom the state, which has few, says nothing.
+    async fn learn(&mut self, rooms: &Rooms, room: RoomNo, join: &Pdu) -> Result<()> {
+        let store = rooms.store();
+        for event in store.events(&parents(join)).await? {
+            let counts = event.room == room && event.status != Status::Rejected;
+            let (MEMBER, Some(user), true) = (event.pdu.kind(), event.pdu.state_key(), counts)
+            else {
+                continue;
+            };
+            let (key, name) = (
+                store.key_no(MEMBER, user).await?,
+                StateKey::new(MEMBER, user),
+            );
+            if self.map.contains_key(&key) {
+                continue;
+            }
+            self.map.insert(key, event.no);
+            if is_told(rooms, &name) {
+                self.told.insert(key);
+            }
+            self.by_key.insert(name, event.pdu.clone());
+        }
+        Ok(())
+    }
 }
 
 async fn known_or_new(
@@ -234,8 +295,8 @@ async fn link(
         .await?;
     let after = before.with(store, head.room, key, no).await?;
     // A room that nobody here has seen is read as a whole by whoever comes in: told one by one, its members
-    // would only push out of the log's tail what everybody else is reading.
-    let fresh = head.snapshot.is_none();
+    // would only push out of the log's tail what everybody else is reading. Of one that was partial nobody has seen much.
+    let fresh = head.snapshot.is_none() || head.partial.is_some();
     let (given, changes) = after
         .diff_from(store, head.snapshot)
         .await?
@@ -289,9 +350,17 @@ async fn snapshot_of(
 
 /// The join of a second local user: the room goes on from what we have, with the given state on the
 /// join's side of it.
-async fn receive_join(rooms: &Rooms, event: &Arc<Pdu>, given: &Packed) -> Result<Arc<StoredEvent>> {
+async fn receive_join(
+    rooms: &Rooms,
+    head: &RoomHead,
+    event: &Arc<Pdu>,
+    given: &Packed,
+) -> Result<Arc<StoredEvent>> {
+    // To a room that is partial members come when it is completed. Until then the names and powers told are what counts.
+    let told = |key: &StateKey| head.partial.is_none() || key.kind != MEMBER;
+    let entries = given.state().iter().filter(|(_, key)| told(key));
     let entry = |(at, key): &(usize, StateKey)| (key.clone(), given.name(*at).clone());
-    let map: StateMap = given.state().iter().map(entry).collect();
+    let map: StateMap = entries.map(entry).collect();
     let gathered = Gathered {
         states_before: HashMap::from([(event.event_id().to_owned(), map)]),
         // The server through which the user came had it signed.

@@ -5,6 +5,7 @@
 //! described it.
 
 mod adopt;
+mod ask;
 
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ use crate::{
     },
 };
 
-pub use adopt::{RemoteJoin, adopt};
+pub use adopt::{RemoteJoin, WithoutMembers, adopt};
 
 /// An unsigned event for another server to sign.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rhizome_protocol::{
     Membership, Object, Pdu, Rejection, RoomRules,
     content::{JoinRule, text},
-    power::{self, Action, Level, Power},
+    power::{Action, Level, Power},
 };
 use rhizome_storage::{RoomHead, SnapshotNo};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
@@ -103,19 +103,27 @@ async fn meets_a_condition(rooms: &Rooms, user: &UserId, allowed: &[OwnedRoomId]
         // Of rooms that we are not in, we know nothing; of our own users, that they aren't there either.
         if !access::server_in_room(rooms.store(), room, rooms.server_name()).await? {
             unknown = true;
+        } else if !rooms.is_local(user) && is_partial(rooms, room).await? {
+            // Whoever was there once may count as being there until all members are known. Who is let in stays.
+            unknown = true;
         } else if membership::current(rooms, room, user).await? == Some(Membership::Join) {
             return Ok(());
         }
     }
     if unknown && !rooms.is_local(user) {
         return Err(Error::UnableToAuthorise(
-            "This server is not in the rooms whose members may join".into(),
+            "This server does not know who is in the rooms whose members may join".into(),
         ));
     }
     Err(Error::Forbidden(Rejection::new(
         "auth 5.3.5",
         format!("{user} is neither invited nor in a room whose members may join"),
     )))
+}
+
+async fn is_partial(rooms: &Rooms, room: &RoomId) -> Result<bool> {
+    let head = rooms.store().room(room).await?;
+    Ok(head.is_some_and(|head| head.partial.is_some()))
 }
 
 /// A joined user of ours who may invite.
@@ -135,7 +143,7 @@ async fn granter(rooms: &Rooms, head: &RoomHead, at: SnapshotNo) -> Result<Optio
     let needed = Level::Int(power.action(Action::Invite));
     let may = |user: &UserId| rooms.is_local(user) && power.user(user) >= needed;
     // Who has a level of their own is asked first: there are few of them, and members may be many.
-    for user in named(head.rules, create, levels).filter(|user| may(user)) {
+    for user in power.named().filter(|user| may(user)) {
         if membership::current(rooms, &head.room_id, user).await? == Some(Membership::Join) {
             return Ok(Some(user.to_owned()));
         }
@@ -145,18 +153,4 @@ async fn granter(rooms: &Rooms, head: &RoomHead, at: SnapshotNo) -> Result<Optio
     let others = store.joined_of_server(head.room, own, MAX_OTHERS).await?;
     let others = store.users(&others).await?;
     Ok(others.into_iter().find(|user| may(user)))
-}
-
-/// The users whom create event and power levels name.
-fn named<'a>(
-    rules: &RoomRules,
-    create: Option<&'a Pdu>,
-    levels: Option<&'a Object>,
-) -> impl Iterator<Item = &'a UserId> {
-    let users = levels.and_then(|levels| levels.get("users")?.as_object());
-    let creator = create.and_then(|create| power::creator(rules, create));
-    let creators = create.into_iter().flat_map(power::additional_creators);
-    let names = users.into_iter().flatten().map(|(user, _)| user.as_str());
-    let names = names.chain(creator).chain(creators);
-    names.filter_map(|name| <&UserId>::try_from(name).ok())
 }

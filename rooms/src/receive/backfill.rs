@@ -101,7 +101,7 @@ async fn depths(
 
 /// What a redaction from history takes effect on. With the state before it of another server's choice, its
 /// sender may have had any power: on the events of other servers it needs what the room grants today.
-pub(super) async fn redacts_now(
+pub(crate) async fn redacts_now(
     rooms: &Rooms,
     head: &RoomHead,
     pdu: &Arc<Pdu>,

@@ -20,7 +20,7 @@ pub(super) fn completes(stored: &StoredEvent, pdu: &Pdu) -> bool {
 }
 
 /// What the room began with, if we know its state.
-pub(super) async fn own_create(
+pub(crate) async fn own_create(
     rooms: &Rooms,
     snapshot: Option<SnapshotNo>,
 ) -> Result<Option<OwnedEventId>> {
@@ -33,7 +33,7 @@ pub(super) async fn own_create(
 
 /// Why an event that would begin a room doesn't begin this one, which began with `own`. The authorisation rules
 /// alone allow any create event that nothing precedes, whatever its state key; the state after it has nothing else.
-pub(super) fn other_create(pdu: &Pdu, own: Option<&EventId>) -> Option<Rejection> {
+pub(crate) fn other_create(pdu: &Pdu, own: Option<&EventId>) -> Option<Rejection> {
     let may_be = match own {
         Some(own) => own == pdu.event_id(),
         None => pdu.state_key() == Some(""),
@@ -54,7 +54,7 @@ pub(super) fn is_same(stored: &StoredEvent, room: RoomNo, pdu: &Pdu) -> bool {
 
 /// The auth events that an event names (and the create event that it implies) with whether each was
 /// rejected; or those that we don't have.
-pub(super) async fn auth_events_of(
+pub(crate) async fn auth_events_of(
     rooms: &Rooms,
     pdu: &Pdu,
 ) -> Result<Result<Vec<(Arc<Pdu>, bool)>, Vec<OwnedEventId>>> {
@@ -80,7 +80,7 @@ pub(super) async fn auth_events_of(
 }
 
 /// Step 4: what the event's auth events, each with whether it was rejected, allow.
-pub(super) fn allowed_by_auth_events(
+pub(crate) fn allowed_by_auth_events(
     pdu: &Pdu,
     auth_events: &[(Arc<Pdu>, bool)],
 ) -> Result<(), Rejection> {

@@ -70,7 +70,8 @@ pub(super) async fn decide(
     // 6. Passes authorisation rules based on the current state, otherwise it is "soft failed".
     if placed.before.snapshot != head.snapshot {
         let current = Resolved::stored_or_empty(head.snapshot);
-        let current = view_of(rooms, &current, pdu).await?;
+        let mut current = view_of(rooms, &current, pdu).await?;
+        current.learn(&placed.learnt);
         if let Err(rejection) = auth::authorize(pdu, &current) {
             if how.placement == Placement::Live {
                 return Ok(Decided::soft_failed(rejection, event, snapshots));

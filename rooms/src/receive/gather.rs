@@ -6,7 +6,9 @@ use std::{
 };
 
 use rhizome_protocol::{Pdu, Rejection, StateKey, resolve::StateMap};
-use rhizome_storage::{EventNo, KeyNo, Placement, RoomHead, RoomNo, Status, StoredEvent};
+use rhizome_storage::{
+    EventNo, KeyNo, Placement, RoomHead, RoomNo, SnapshotNo, Status, StoredEvent,
+};
 use ruma::{EventId, OwnedEventId};
 
 use super::{
@@ -165,14 +167,30 @@ async fn followed(
             Ok(map) => followed.forks.push(Fork::Given(map)),
             Err(missing) => need.auth.extend(missing),
         },
-        None => need.prev.extend(unknown),
+        None => match stands_in(rooms, head, gathered).await? {
+            Some(state) => followed.forks.push(Fork::Snapshot(state)),
+            None => need.prev.extend(unknown),
+        },
     }
     Ok(followed)
 }
 
+/// The state before our join, where the room is partial by that and it may stand in.
+async fn stands_in(
+    rooms: &Rooms,
+    head: &RoomHead,
+    gathered: &Gathered,
+) -> Result<Option<SnapshotNo>> {
+    let Some(join) = head.partial.filter(|_| gathered.stands_in) else {
+        return Ok(None);
+    };
+    let join = rooms.store().event_by_no(join).await?;
+    Ok(join.and_then(|join| join.state_before))
+}
+
 /// A state that another server told before `pdu`, in numbers; or those of its events that we don't have. Rejected
 /// events are left out of it, and so is `pdu` itself, which can't be what allows it.
-async fn given(
+pub(crate) async fn given(
     rooms: &Rooms,
     room: RoomNo,
     pdu: &Pdu,

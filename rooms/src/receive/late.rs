@@ -42,6 +42,8 @@ pub(super) async fn known(rooms: &Rooms, head: &RoomHead, pdu: &Arc<Pdu>) -> Res
         prevs: Vec::new(),
         before: Resolved::stored_or_empty(known.state_before),
         after: Resolved::stored_or_empty(known.state_after),
+        partial: head.partial,
+        learnt: Vec::new(),
     };
     let how = How {
         placement: known.placement,
@@ -52,7 +54,9 @@ pub(super) async fn known(rooms: &Rooms, head: &RoomHead, pdu: &Arc<Pdu>) -> Res
     let mut tries = Tries::new(rooms, head.room);
     while tries.again().await? {
         let head = known_room(rooms, pdu.room_id()).await?;
-        if head.extremities.iter().any(|end| end.no == known.no) {
+        // What has been decided again meanwhile isn't what it was.
+        let is_same = head.partial == placed.partial;
+        if !is_same || head.extremities.iter().any(|end| end.no == known.no) {
             break;
         }
         let asked = Asked::Elsewhere;

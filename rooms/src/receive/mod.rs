@@ -35,7 +35,9 @@ use std::{collections::HashMap, sync::Arc};
 use rhizome_protocol::{
     Pdu, Rejection, StateKey, policy::PolicyServer, receive::sender_must_sign, resolve::StateMap,
 };
-use rhizome_storage::{CommitError, Placement, RoomHead, RoomNo, RoomWrite, StoredEvent, WriteSet};
+use rhizome_storage::{
+    CommitError, Partial, Placement, RoomHead, RoomNo, RoomWrite, StoredEvent, WriteSet,
+};
 use ruma::OwnedEventId;
 
 use crate::{
@@ -58,8 +60,12 @@ pub use self::{
     outliers::{Outliers, outliers, packed_outliers},
     sticky::look_again_at_sticky,
 };
+pub(crate) use backfill::redacts_now;
+pub(crate) use checks::{allowed_by_auth_events, auth_events_of, other_create, own_create};
+pub(crate) use gather::given;
 pub(crate) use outliers::{Outcome, store_outliers};
 pub(crate) use own::own;
+pub(crate) use place::{redacts, view_of};
 
 /// What other servers told about an event.
 #[derive(Debug, Clone, Default)]
@@ -70,6 +76,9 @@ pub struct Gathered {
     /// The state before events of whose prevs we don't have all, by the ids of the events. It stands for the states after
     /// those prevs of which nothing else is known, and is believed no more than they would be.
     pub states_before: HashMap<OwnedEventId, StateMap>,
+    /// In a room of which not all is known, the state before our join stands for those after prevs of which nothing else is
+    /// known. Elsewhere this says nothing.
+    pub stands_in: bool,
     /// What the room's policy server says to the event.
     pub policy: Asked,
 }
@@ -238,6 +247,7 @@ async fn admit_once(
                 room: head.room,
                 events: vec![refused.event],
                 snapshots: refused.snapshots,
+                partial: Partial::upon(&head),
                 ..RoomWrite::default()
             };
             return store_alone(rooms, write, outcome).await;
@@ -246,13 +256,14 @@ async fn admit_once(
     if how.placement != Placement::Live
         && let Some(redacts) = placed.event.redacts.take()
     {
-        placed.event.redacts = Some(backfill::redacts_now(rooms, &head, pdu, redacts).await?);
+        placed.event.redacts = Some(redacts_now(rooms, &head, pdu, redacts).await?);
     }
     if !how.counts {
         let write = RoomWrite {
             room: head.room,
             events: vec![placed.event],
             snapshots: placed.after.new,
+            partial: Partial::upon(&head),
             ..RoomWrite::default()
         };
         return store_alone(rooms, write, Received::Accepted).await;
@@ -274,6 +285,10 @@ async fn change_room(
     let mut tries = Tries::new(rooms, room);
     while tries.again().await? {
         let head = known_room(rooms, pdu.room_id()).await?;
+        if head.partial != placed.partial {
+            // What was found out about it isn't so any more.
+            return Ok(None);
+        }
         rooms.loose_ends().note(&head);
         let decided = decide::decide(rooms, &head, pdu, placed, (how, asked)).await?;
         if matches!(decided.outcome, Received::Need(_)) {
@@ -342,9 +357,19 @@ async fn store_alone(
     write: RoomWrite,
     outcome: Received,
 ) -> Result<Option<Received>> {
+    // Where all is decided again to complete the room, this would make it void: it waits for that. Else whoever sends what is
+    // refused, again and again, could keep the room from being completed.
+    let is_upon = matches!(write.partial, Partial::Upon(_));
+    let queue = is_upon.then(|| rooms.queues().of(write.room));
+    let _gate = match &queue {
+        Some(queue) => Some(queue.enter().await),
+        None => None,
+    };
     match rooms.store().commit(with_sticky(rooms, write).await?).await {
         Ok(_) => Ok(Some(outcome)),
         Err(CommitError::DuplicateEvent { done, .. }) => Ok(done.then_some(Received::Known)),
+        // It was decided upon a state that isn't partial any more.
+        Err(CommitError::StateMoved { .. }) => Ok(None),
         Err(error) => Err(commit_error(error)),
     }
 }

@@ -45,6 +45,9 @@ pub(crate) async fn own(rooms: &Rooms, pdu: &Arc<Pdu>, options: &SendOptions) ->
     let mut tries = Tries::new(rooms, head.room);
     while tries.again().await? {
         let head = known_room(rooms, pdu.room_id()).await?;
+        if head.partial != placed.partial {
+            return Err(Error::Contended);
+        }
         require_replaced(rooms, &head, pdu, options).await?;
         let asked = Asked::NotYet;
         let decided = decide::decide(rooms, &head, pdu, &placed, (OWN, &asked)).await?;

@@ -17,7 +17,7 @@ use crate::{
         batch,
         view::{ALWAYS, View, ViewState, keys_of},
     },
-    state::{self, Resolved},
+    state::{self, Learnt, Resolved},
 };
 
 /// An event with the states around it, allowed by the one before it.
@@ -26,6 +26,10 @@ pub(super) struct Placed {
     pub(super) prevs: Vec<Arc<StoredEvent>>,
     pub(super) before: Resolved,
     pub(super) after: Resolved,
+    /// The join by whose partial state this is so.
+    pub(super) partial: Option<EventNo>,
+    /// What the state before it has learnt from it.
+    pub(super) learnt: Vec<Learnt>,
 }
 
 /// An event that is not allowed by its auth events or by the state before it.
@@ -48,7 +52,9 @@ pub(super) async fn place(
         Some(no) => no,
         None => store.next_event_no().await?,
     };
-    let before = state::resolve(rooms, head, found.forks, None).await?;
+    let known = state::resolve(rooms, head, found.forks, None).await?;
+    let learnt = state::learnt(rooms, head, &known, pdu).await?;
+    let before = state::with_learnt(rooms, head.room, &known, &learnt).await?;
     let view = view_of(rooms, &before, pdu).await?;
     let event = NewEvent {
         depth: how.depth.unwrap_or_else(|| depth_of(pdu, &found.prevs)),
@@ -65,14 +71,17 @@ pub(super) async fn place(
     };
     if let Err(rejection) = allowed {
         let reason = Some(rejection.to_string());
+        // Nothing is learnt from it.
         let event = NewEvent {
             status: Status::Rejected,
             reason,
+            state_before: known.snapshot,
+            state_after: known.snapshot,
             ..event
         };
         return Ok(Err(Refused {
             event,
-            snapshots: before.new,
+            snapshots: known.new,
             rejection,
         }));
     }
@@ -85,7 +94,7 @@ pub(super) async fn place(
     };
     let event = NewEvent {
         state_after: after.snapshot,
-        redacts: redacts(pdu, &view),
+        redacts: narrowed(rooms, head.partial, pdu, redacts(pdu, &view)),
         ..event
     };
     Ok(Ok(Placed {
@@ -93,6 +102,8 @@ pub(super) async fn place(
         prevs: found.prevs,
         before,
         after,
+        partial: head.partial,
+        learnt,
     }))
 }
 
@@ -108,7 +119,7 @@ fn depth_of(pdu: &Pdu, prevs: &[Arc<StoredEvent>]) -> i64 {
 
 /// What authorising `pdu` looks at, in a state that may not be stored yet. The event itself may not be
 /// stored, so the view holds stored events only: the state before `pdu` never names it.
-pub(super) async fn view_of(rooms: &Rooms, state: &Resolved, pdu: &Pdu) -> Result<View> {
+pub(crate) async fn view_of(rooms: &Rooms, state: &Resolved, pdu: &Pdu) -> Result<View> {
     let keys = keys_of(
         pdu.rules(),
         pdu.kind(),
@@ -137,12 +148,31 @@ pub(super) async fn view_of(rooms: &Rooms, state: &Resolved, pdu: &Pdu) -> Resul
     Ok(view)
 }
 
+/// What a redaction takes effect on while the room is partial: that somebody of another server may redact others' events isn't
+/// known before they are known to be there.
+pub(super) fn narrowed(
+    rooms: &Rooms,
+    partial: Option<EventNo>,
+    pdu: &Pdu,
+    redacts: Option<Redacts>,
+) -> Option<Redacts> {
+    let sender = pdu.sender();
+    let redacts = redacts?;
+    if partial.is_none() || rooms.is_local(sender) {
+        return Some(redacts);
+    }
+    Some(Redacts {
+        only_from: Some(sender.server_name().to_owned()),
+        ..redacts
+    })
+}
+
 /// Whether and where a redaction takes effect (room versions "Handling redactions"): everywhere with
 /// the power for it, otherwise on events of the sender's own server. In v1 and v2 the authorisation rules
 /// have settled that already, by the ids' domains.
 ///
 /// The room's create event stays: without its content nobody could join any more.
-pub(super) fn redacts(pdu: &Pdu, state: &View) -> Option<Redacts> {
+pub(crate) fn redacts(pdu: &Pdu, state: &View) -> Option<Redacts> {
     let target = pdu.redacts()?.to_owned();
     if StateView::get(state, "m.room.create", "").is_some_and(|create| *create.event_id() == target)
     {

@@ -20,7 +20,7 @@ use super::{
     backfill::redacts_now,
     checks::{allowed_by_auth_events, auth_events_of, completes},
     only,
-    place::{redacts, view_of},
+    place::{narrowed, redacts, view_of},
 };
 use crate::{
     Error, Rooms,
@@ -33,8 +33,10 @@ use crate::{
 /// Gives a stored event, which isn't rejected, the content that `pdu` [`completes`](super::checks::completes) it with, if that is allowed.
 pub(super) async fn restore(rooms: &Rooms, stored: &StoredEvent, pdu: &Arc<Pdu>) -> Result<()> {
     let event = pdu.event_id();
+    let head = rooms.store().room_by_no(stored.room).await?;
+    let partial = head.and_then(|head| head.partial);
     let redacts = match allowed(rooms, stored, pdu).await? {
-        Ok(redacts) => redacts,
+        Ok(redacts) => narrowed(rooms, partial, pdu, redacts),
         Err(rejection) => {
             tracing::info!(%event, %rejection, "the content of an event that came mangled isn't allowed");
             return Ok(());
@@ -53,6 +55,9 @@ pub(super) async fn restore(rooms: &Rooms, stored: &StoredEvent, pdu: &Arc<Pdu>)
         let Some(head) = rooms.store().room_by_no(stored.room).await? else {
             return Err(Error::UnknownRoom(pdu.room_id().to_owned()));
         };
+        if head.partial != partial {
+            return Err(Error::Contended);
+        }
         let entry = current_entry(rooms, &head, stored).await?;
         // From the event to itself: what was decided upon the state without its content is void.
         let change = entry.map(|key| StateChange {

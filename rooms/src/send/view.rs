@@ -10,7 +10,10 @@ use rhizome_protocol::{Pdu, RoomRules, auth::StateView, visibility::HistoryVisib
 use rhizome_storage::{EventNo, SnapshotNo, Store};
 use ruma::UserId;
 
-use crate::error::Result;
+use crate::{
+    error::Result,
+    state::{Learnt, MEMBER},
+};
 
 /// An event of the state with its number.
 #[derive(Clone)]
@@ -30,6 +33,19 @@ pub(crate) struct View {
 const MAX_ENTRIES: usize = 512;
 
 impl View {
+    /// Takes in members of whom nothing is known.
+    pub(crate) fn learn(&mut self, members: &[Learnt]) {
+        for member in members {
+            if self.held(MEMBER, &member.user).is_none() {
+                let held = ViewState {
+                    no: member.no,
+                    pdu: member.pdu.clone(),
+                };
+                self.put(MEMBER, &member.user, Some(held));
+            }
+        }
+    }
+
     pub(crate) fn held(&self, kind: &str, key: &str) -> Option<&ViewState> {
         self.entries.get(kind)?.get(key)?.as_ref()
     }

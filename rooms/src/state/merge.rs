@@ -33,6 +33,8 @@ const MAX_ROUNDS: usize = 64;
 
 /// An event that isn't stored yet.
 type Pending<'a> = Option<(EventNo, &'a Arc<Pdu>)>;
+/// That, and events that are allowed although they are stored as rejected.
+type Beside<'a> = (Pending<'a>, &'a [(EventNo, Arc<Pdu>)]);
 
 /// The resolution of `forks`. `pending` is an event that they may name though it isn't stored yet.
 pub(crate) async fn resolve(
@@ -41,6 +43,16 @@ pub(crate) async fn resolve(
     forks: Vec<Fork>,
     pending: Pending<'_>,
 ) -> Result<Resolved> {
+    resolve_with(rooms, head, forks, (pending, &[])).await
+}
+
+/// The same, where the events of a list count as allowed, whatever is stored of them.
+pub(crate) async fn resolve_with(
+    rooms: &Rooms,
+    head: &RoomHead,
+    forks: Vec<Fork>,
+    beside: Beside<'_>,
+) -> Result<Resolved> {
     let store = rooms.store();
     let mut meeting = Meeting::of(store, head, forks).await?;
     let conflicted = meeting.conflicted();
@@ -48,7 +60,7 @@ pub(crate) async fn resolve(
         [] => return Ok(Resolved::stored_or_empty(None)),
         [only] => only.diff.iter().map(|(k, event)| (*k, *event)).collect(),
         _ if conflicted.is_empty() => BTreeMap::new(),
-        _ => settle(store, head.rules, &mut meeting, &conflicted, pending).await?,
+        _ => settle(store, head.rules, &mut meeting, &conflicted, beside).await?,
     };
     // Is it one of the forks after all?
     for branch in &meeting.branches {
@@ -71,11 +83,14 @@ async fn settle<'a>(
     rules: &'static RoomRules,
     meeting: &mut Meeting<'a>,
     keys: &BTreeSet<KeyNo>,
-    pending: Pending<'_>,
+    (pending, allowed): Beside<'_>,
 ) -> Result<BTreeMap<KeyNo, Option<EventNo>>> {
     let mut events = Loaded::new(store);
     if let Some((no, pdu)) = pending {
         events.put(no, pdu.clone(), false);
+    }
+    for (no, pdu) in allowed {
+        events.put(*no, pdu.clone(), false);
     }
     let keys: Vec<KeyNo> = keys.iter().copied().collect();
     let names = store.keys(&keys).await?;

@@ -6,6 +6,7 @@
 //! resolution turned out otherwise.
 
 mod difference;
+mod learn;
 mod loaded;
 mod meeting;
 mod merge;
@@ -24,8 +25,9 @@ pub use loaded::Loaded;
 pub use without_members::before_without_members;
 
 pub(crate) use {
+    learn::{Learnt, MEMBER, learnt, with_learnt},
     meeting::Fork,
-    merge::resolve,
+    merge::{resolve, resolve_with},
     resolved::{Resolved, derive},
 };
 

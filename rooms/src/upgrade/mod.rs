@@ -12,7 +12,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use rhizome_protocol::{Membership, Pdu, RoomRules, StateKey, draft::Draft};
 use rhizome_storage::{
-    AliasesMoved, CommitError, EventNo, Fact, Listing, NewRoom, RoomHead, RoomWrite, WriteSet,
+    AliasesChanged, AliasesMoved, CommitError, EventNo, Fact, Listing, NewRoom, RoomHead,
+    RoomWrite, WriteSet,
 };
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId};
 
@@ -384,12 +385,11 @@ async fn write_set(
         ..founded
     };
     let (old, _) = ending.finish(Some(head.state_version)).await?;
-    let mut facts = vec![Fact::from(AliasesMoved {
-        from: head.room,
-        to: new.room,
-    })];
+    let (from, to) = (head.room, new.room);
+    let moved = AliasesMoved { from, to };
+    let mut facts = vec![moved.into(), AliasesChanged { room: from }.into()];
     if head.public {
-        for (room, public) in [(head.room, false), (new.room, true)] {
+        for (room, public) in [(from, false), (to, true)] {
             facts.push(Fact::from(Listing { room, public }));
         }
     }

@@ -108,6 +108,7 @@ async fn history_stays_above_what_follows_it_whatever_it_claims() {
             rules: join.rules(),
             given: Packed::of(join.rules(), &room, &state, &chain),
             event: join.clone(),
+            without_members: None,
         };
         rhizome_rooms::admit::adopt(&two, answer).await.unwrap();
 

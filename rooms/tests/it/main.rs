@@ -19,6 +19,7 @@ mod hostile;
 mod line;
 mod loose_ends;
 mod mangled;
+mod processes;
 mod reading;
 mod remote;
 mod rig;

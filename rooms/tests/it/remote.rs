@@ -117,6 +117,7 @@ async fn an_answer_that_makes_no_room_is_refused() {
             rules: template.rules,
             given: Packed::of(template.rules, &room, state, chain),
             event: event.clone(),
+            without_members: None,
         };
         let without = |kind: &str| {
             let mut state = state.clone();

@@ -228,6 +228,7 @@ pub async fn join_via(
         rules: template.rules,
         given: Packed::of(template.rules, room, &state, &chain),
         event,
+        without_members: None,
     };
     let stored = admit::adopt(joiner, join).await?;
     Ok(stored.pdu.event_id().to_owned())

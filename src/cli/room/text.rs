@@ -81,7 +81,12 @@ pub(super) fn room(report: &RoomReport) -> String {
         snapshot.unwrap_or_else(|| "no snapshot".to_owned()),
         snapshots.current_entries
     );
-    line!(out, "members    {}", counts(&report.members));
+    let others = if report.partial {
+        "; the others aren't known yet"
+    } else {
+        ""
+    };
+    line!(out, "members    {}{others}", counts(&report.members));
     line!(out, "servers    {}", servers(report));
     for (status, places) in &report.events {
         line!(out, "events     {status}: {}", counts(places));

@@ -68,4 +68,16 @@ pub(super) const TOLD: &[(&str, &str, &str, &str)] = &[
         "above 0",
         "@bot:example.org",
     ),
+    (
+        "[metrics]\nlisten = \"everywhere\"\n",
+        "rhizome.toml:2: metrics.listen",
+        "not an address to listen on",
+        "127.0.0.1:8008",
+    ),
+    (
+        "[metrics]\nlisten = \"127.0.0.1:8008\"\n",
+        "rhizome.toml:2: metrics.listen",
+        "that of a listener",
+        "an address of their own",
+    ),
 ];

@@ -146,8 +146,8 @@ impl Store {
         self.commit(vec![block.into()].into()).await.map(drop)
     }
 
-    /// Lets something in again; `false` if it wasn't kept out.
-    pub async fn unblock(&self, kind: &str, what: &str) -> Result<bool, CommitError> {
+    /// What is said of something that is kept out.
+    pub async fn block_of(&self, kind: &str, what: &str) -> Result<Option<Block>> {
         let query = self
             .sql(
                 "SELECT kind, what, way, reason, since_ms, blocked, pos FROM block \
@@ -155,12 +155,17 @@ impl Store {
             )
             .bind(kind)
             .bind(what);
-        let Some(row) = self.row(query).await? else {
+        self.row(query).await?.as_ref().map(Block::read).transpose()
+    }
+
+    /// Lets something in again; `false` if it wasn't kept out.
+    pub async fn unblock(&self, kind: &str, what: &str) -> Result<bool, CommitError> {
+        let Some(block) = self.block_of(kind, what).await? else {
             return Ok(false);
         };
         let block = Block {
             blocked: false,
-            ..Block::read(&row)?
+            ..block
         };
         self.block(block).await?;
         Ok(true)
@@ -223,7 +228,11 @@ mod tests {
             assert!(blocks.name("root") && !blocks.name("roo"));
             assert!(!blocks.user(user_id!("@root:x")));
             assert_eq!(store.all_blocks().await.unwrap()[0].what, "root");
+            let why = store.block_of(Block::ROOM, "!r:x").await.unwrap();
+            assert_eq!(why.unwrap().reason, "because \u{0}");
             assert!(store.unblock(Block::ROOM, "!r:x").await.unwrap());
+            let none = store.block_of(Block::ROOM, "!r:x").await.unwrap();
+            assert_eq!(none, None);
             assert!(!store.unblock(Block::ROOM, "!r:x").await.unwrap());
             assert!(!store.unblock(Block::NAME, "!r:x").await.unwrap());
             assert!(!store.blocks().await.unwrap().room(room_id!("!r:x")));

@@ -1,5 +1,6 @@
 //! Accounts of this server.
 
+pub(crate) mod acting;
 pub(crate) mod backup;
 pub(crate) mod blocks;
 pub(crate) mod dehydrated;
@@ -10,15 +11,20 @@ mod expiry;
 pub(crate) mod filters;
 mod guests;
 pub(crate) mod listing;
+pub(crate) mod login_as;
 pub(crate) mod login_tokens;
 mod openid;
+pub(crate) mod overview;
 mod presence;
 pub(crate) mod profiles;
 pub(crate) mod proved;
 pub(crate) mod pushes;
 mod refreshing;
 pub(crate) mod registration;
+pub(crate) mod registration_tokens;
+pub(crate) mod report_pages;
 pub(crate) mod reports;
+pub(crate) mod services;
 pub(crate) mod sessions;
 pub(crate) mod tasks;
 pub(crate) mod third_parties;

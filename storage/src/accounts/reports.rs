@@ -219,7 +219,7 @@ impl Store {
     }
 }
 
-fn read(row: &ReadRow) -> Result<Report> {
+pub(super) fn read(row: &ReadRow) -> Result<Report> {
     Ok(Report {
         no: row.get("no")?,
         received_ms: row.get("received_ms")?,

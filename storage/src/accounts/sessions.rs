@@ -4,7 +4,7 @@
 use ruma::{DeviceId, OwnedDeviceId};
 
 use crate::facts::Fact;
-use crate::facts::account::{AccountChange, AccountFlag};
+use crate::facts::account::{AccountChange, AccountFlag, NewDevice};
 use crate::facts::account_data::{AccountData, DataChange};
 use crate::facts::device_list::DeviceList;
 use crate::facts::revocation::TokenRevoked;
@@ -64,6 +64,27 @@ impl Store {
             self.sessions_end(user, Ended::AllBut(None));
         }
         Ok(true)
+    }
+
+    /// Makes a device that has no tokens, for an application service to act as, or for its user to log in as. `ip`: from where
+    /// its user, or who acts for them, was there. `false` if it is there already, or the account isn't.
+    pub async fn add_device(
+        &self,
+        user: UserNo,
+        id: &DeviceId,
+        name: Option<String>,
+        ip: Option<String>,
+    ) -> Result<bool> {
+        let device = id.to_owned();
+        let told = changed(user, &device);
+        let change = AccountChange::AddDevice(NewDevice {
+            user,
+            device,
+            name,
+            ip,
+            now_ms: self.clock().now_ms(),
+        });
+        self.change(vec![change.into(), told]).await
     }
 
     /// Names a device; `false` if there is none.

@@ -3,7 +3,7 @@
 
 use crate::engine::db::Tx;
 use crate::engine::sql::{Columns as _, ReadRow};
-use crate::{Pos, Result, Store};
+use crate::{Pos, Result, RoomNo, Store};
 
 /// So many tasks that are over are kept for operators to look at.
 const KEPT: i64 = 1_000;
@@ -64,6 +64,27 @@ pub struct Task {
     pub changed_ms: i64,
     /// How far the log was when it was asked for last before it was begun.
     pub upto: Option<Pos>,
+    /// What exactly is to be done, as JSON, if its kind and name don't say all of it.
+    pub request: Option<String>,
+    /// What has come of it so far, as JSON.
+    pub result: Option<String>,
+    /// The room that it has made.
+    pub new_room: Option<RoomNo>,
+}
+
+/// Which tasks: all that is said holds of each.
+#[derive(Debug, Clone, Default)]
+pub struct TaskQuery {
+    /// Of this kind.
+    pub kind: Option<String>,
+    /// About this one.
+    pub what: Option<String>,
+    /// Of which this has become.
+    pub state: Option<TaskState>,
+    /// Those that are begun, or aren't.
+    pub begun: Option<bool>,
+    /// Of which something became last before then, in milliseconds since 1970.
+    pub changed_before_ms: Option<i64>,
 }
 
 impl Store {
@@ -122,7 +143,7 @@ impl Store {
     pub async fn open_task(&self, after: i64) -> Result<Option<Task>> {
         let query = self
             .sql(
-                "SELECT no, kind, what, state, progress, place, error, made_ms, changed_ms, upto FROM task \
+                "SELECT no, kind, what, state, progress, place, error, made_ms, changed_ms, upto, request, result, new_room FROM task \
                  WHERE state = 0 AND no > $1 ORDER BY no LIMIT 1",
             )
             .bind(after);
@@ -133,12 +154,80 @@ impl Store {
     pub async fn tasks(&self, before: i64, limit: usize) -> Result<Vec<Task>> {
         let query = self
             .sql(
-                "SELECT no, kind, what, state, progress, place, error, made_ms, changed_ms, upto FROM task \
+                "SELECT no, kind, what, state, progress, place, error, made_ms, changed_ms, upto, request, result, new_room FROM task \
                  WHERE no < $1 ORDER BY no DESC LIMIT $2",
             )
             .bind(before)
             .bind(limit);
         self.rows(query).await?.iter().map(read).collect()
+    }
+
+    /// The newest tasks of which this holds, newest first.
+    pub async fn tasks_of(&self, which: &TaskQuery, limit: usize) -> Result<Vec<Task>> {
+        let query = self
+            .sql(
+                "SELECT no, kind, what, state, progress, place, error, made_ms, changed_ms, upto, request, result, new_room FROM task \
+                 WHERE (CAST($1 AS TEXT) IS NULL OR kind = $1) AND (CAST($2 AS TEXT) IS NULL OR what = $2) \
+                 AND (CAST($3 AS BIGINT) IS NULL OR state = $3) \
+                 AND (CAST($4 AS BIGINT) IS NULL OR $4 = CASE WHEN place = '' THEN 0 ELSE 1 END) \
+                 AND (CAST($5 AS BIGINT) IS NULL OR changed_ms < $5) ORDER BY no DESC LIMIT $6",
+            )
+            .bind(which.kind.as_deref())
+            .bind(which.what.as_deref())
+            .bind(which.state.map(TaskState::column))
+            .bind(which.begun)
+            .bind(which.changed_before_ms)
+            .bind(limit);
+        self.rows(query).await?.iter().map(read).collect()
+    }
+
+    /// The task with this number.
+    pub async fn task(&self, no: i64) -> Result<Option<Task>> {
+        let query = self
+            .sql(
+                "SELECT no, kind, what, state, progress, place, error, made_ms, changed_ms, upto, request, result, new_room FROM task \
+                 WHERE no = $1",
+            )
+            .bind(no);
+        self.row(query).await?.as_ref().map(read).transpose()
+    }
+
+    /// Writes a task down that says more exactly what is to be done, and gives its number: another one, whatever there is
+    /// already. Nothing is written, and nothing given, if `alone` and one of this kind about the same is open.
+    pub async fn add_task_of(
+        &self,
+        (kind, what): (&str, &str),
+        request: &str,
+        alone: bool,
+    ) -> Result<Option<i64>> {
+        let no = self.next_task_no().await?;
+        let query = self
+            .sql(
+                "INSERT INTO task (no, kind, what, state, progress, place, error, made_ms, changed_ms, upto, request) \
+                 SELECT $1, $2, $3, 0, 0, '', NULL, $4, $4, (SELECT pos FROM counter WHERE id = 1), $5 \
+                 WHERE $6 = 0 OR NOT EXISTS (SELECT 1 FROM task WHERE state = 0 AND kind = $2 AND what = $3)",
+            )
+            .bind(no)
+            .bind(kind)
+            .bind(what)
+            .bind(self.clock().now_ms())
+            .bind(request)
+            .bind(alone);
+        if self.execute(query).await? == 0 {
+            return Ok(None);
+        }
+        self.core.tasks_added.notify_one();
+        self.forget_old_tasks().await?;
+        Ok(Some(no))
+    }
+
+    /// Notes what has come of a task so far.
+    pub async fn task_result(&self, no: i64, result: &str) -> Result<()> {
+        let query = self
+            .sql("UPDATE task SET result = $2 WHERE no = $1")
+            .bind(no)
+            .bind(result);
+        self.execute(query).await.map(drop)
     }
 
     /// Something of a task is done; `false` if it isn't open any more.
@@ -196,6 +285,9 @@ fn read(row: &ReadRow) -> Result<Task> {
         made_ms: row.get("made_ms")?,
         changed_ms: row.get("changed_ms")?,
         upto: row.get("upto")?,
+        request: row.get("request")?,
+        result: row.get("result")?,
+        new_room: row.get("new_room")?,
     })
 }
 
@@ -203,6 +295,51 @@ fn read(row: &ReadRow) -> Result<Task> {
 mod tests {
     use super::*;
     use crate::testing::each_database;
+
+    #[tokio::test]
+    async fn tasks_that_say_more_are_found_by_what_holds_of_them() {
+        each_database(async |store| {
+            let add = async |what: &str, alone| {
+                let added = store.add_task_of(("shut", what), r#"{"a":"\u0000"}"#, alone);
+                added.await.unwrap()
+            };
+            let one = add("!r:here", true).await.unwrap();
+            assert_eq!(add("!r:here", true).await, None);
+            let two = add("!r:here", false).await.unwrap();
+            let three = add("!s:here", true).await.unwrap();
+            assert!(store.task_goes_on(one, 1, "x").await.unwrap());
+            store.task_result(one, "{}").await.unwrap();
+            let task = store.task(one).await.unwrap().unwrap();
+            assert_eq!(task.request.as_deref(), Some(r#"{"a":"\u0000"}"#));
+            assert_eq!((task.result.as_deref(), task.new_room), (Some("{}"), None));
+            assert_eq!(store.task(three + 1_000_000).await.unwrap(), None);
+            let done = store.end_task(one, TaskState::Done, None);
+            assert!(done.await.unwrap());
+            let found = async |which: TaskQuery| {
+                let found = store.tasks_of(&which, 10).await.unwrap();
+                found.iter().map(|task| task.no).collect::<Vec<_>>()
+            };
+            assert_eq!(found(TaskQuery::default()).await, [three, two, one]);
+            let what = TaskQuery {
+                kind: Some("shut".into()),
+                what: Some("!r:here".into()),
+                ..TaskQuery::default()
+            };
+            assert_eq!(found(what.clone()).await, [two, one]);
+            let open = TaskQuery {
+                state: Some(TaskState::Open),
+                begun: Some(false),
+                ..what
+            };
+            assert_eq!(found(open).await, [two]);
+            let never = TaskQuery {
+                changed_before_ms: Some(0),
+                ..TaskQuery::default()
+            };
+            assert!(found(never).await.is_empty());
+        })
+        .await;
+    }
 
     #[tokio::test]
     async fn a_task_is_open_until_it_is_over() {

@@ -117,4 +117,10 @@ pub(super) static QUESTIONS: &[Question] = &[
         "Nobody can join by them, and nobody else can have them.", LEFT_OVER,
         "t.alias" from "room_alias t LEFT JOIN room r ON r.no = t.room WHERE r.no IS NULL"
     ),
+    orphans!(
+        "directories of other networks hold rooms that nobody knows",
+        "They aren't shown.", LEFT_OVER,
+        "'room number ' || t.room || ' of ' || t.instance" from
+        "network_listing t LEFT JOIN room r ON r.no = t.room WHERE r.no IS NULL"
+    ),
 ];

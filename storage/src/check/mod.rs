@@ -10,10 +10,10 @@
 mod accounts;
 mod ask;
 mod events;
+mod facts;
 mod files;
 mod finding;
 mod integrity;
-
 mod moment;
 mod positions;
 mod purge;
@@ -27,6 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::{Blob, Clock, OpenError, Result};
+pub use facts::DatabaseFacts;
 pub use finding::{Finding, Findings};
 use moment::Moment;
 
@@ -178,6 +179,11 @@ impl Check {
     /// From now on everything is as of now.
     pub async fn renew(&mut self) -> Result<()> {
         self.moment.renew().await
+    }
+
+    /// What the database says of itself; `None` if nothing of a server is in it.
+    pub async fn facts(&mut self) -> Result<Option<DatabaseFacts>> {
+        facts::read(&mut self.moment).await
     }
 
     /// Blobs that aren't being deleted, by key, after this one.

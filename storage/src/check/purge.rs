@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::finding::Findings;
 use super::moment::Moment;
 use super::{CheckOptions, CheckProgress};
+use crate::accounts::services::REMEMBERED;
 use crate::collect::Collecting;
 use crate::collect::purge::{FILTERS, TRANSACTIONS};
 use crate::engine::clock::millis;
@@ -97,6 +98,11 @@ const OLD: &[Old] = &[
         age: Duration::ZERO,
     },
     Old {
+        what: "application services that aren't registered any more",
+        sql: "SELECT COUNT(*) AS count FROM appservice WHERE seen_ms < $1",
+        age: REMEMBERED,
+    },
+    Old {
         what: "ids of files for which nothing came",
         sql: "SELECT COUNT(*) AS count FROM media WHERE pending <= $1",
         age: Duration::ZERO,
@@ -113,6 +119,11 @@ const GONE: &[(&str, &str)] = &[
         "messages for devices that have gone",
         "SELECT COUNT(*) AS count FROM to_device t LEFT JOIN device d \
          ON d.user_no = t.user_no AND d.device_id = t.device_id WHERE d.user_no IS NULL",
+    ),
+    (
+        "transactions of application services that nobody remembers",
+        "SELECT COUNT(*) AS count FROM appservice_txn t LEFT JOIN appservice s ON s.id = t.id \
+         WHERE s.id IS NULL",
     ),
     (
         "files whose bytes are about to be deleted",

@@ -50,6 +50,7 @@ static QUESTIONS: &[Question] = &[
               COUNT(*) OVER () AS total FROM (\
               SELECT room, server FROM (\
               SELECT room, server, joined AS n FROM room_server \
+              UNION ALL SELECT room, server, -1 AS n FROM partial_server \
               UNION ALL SELECT m.room, u.server, -1 AS n FROM membership m \
               JOIN user_name u ON u.no = m.user_no WHERE m.membership = 1 AND m.event IS NOT NULL) AS counted \
               GROUP BY room, server HAVING SUM(n) <> 0) AS wrong \

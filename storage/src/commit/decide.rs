@@ -7,6 +7,7 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName};
 
 use super::Job;
 use super::gather::{GatheredRoom, extremity};
+use super::partial::PartialRooms;
 use crate::facts::FactsBasis;
 use crate::facts::decision::Decision;
 use crate::{
@@ -39,6 +40,7 @@ pub(super) struct GroupState {
     pub(super) revived: BTreeSet<RoomNo>,
     /// The numbers that the ids of rooms to create have already.
     pub(super) room_ids: HashMap<OwnedRoomId, RoomNo>,
+    pub(super) partial: PartialRooms,
     pub(super) facts: FactsBasis,
     /// (write set, fact) that say nothing new: they get no position and nobody is told.
     pub(super) silent: HashSet<(usize, usize)>,
@@ -171,13 +173,13 @@ fn check_room(write: &RoomWrite, known: &GroupState) -> Result<(), CommitError> 
         }
         (None, None) | (Some(_), Some(_)) => return Err(CommitError::RoomExists(write.room)),
     };
-    if !write.given.is_empty()
-        && (write.current.is_none() || !write.events.iter().any(NewEvent::is_live))
-    {
+    let is_heard = write.completes().is_some() || write.events.iter().any(NewEvent::is_live);
+    if !write.given.is_empty() && (write.current.is_none() || !is_heard) {
         return Err(CommitError::Store(Error::broken(
             "given state must come with a live event and a current state",
         )));
     }
+    known.partial.check(write, head, version)?;
     match write.expect {
         Some(expect) if expect != version => Err(CommitError::StateMoved {
             room: write.room,
@@ -215,6 +217,7 @@ fn first_head(room: RoomNo, new: &NewRoom) -> RoomHead {
         invited: 0,
         public: false,
         bump: Pos(0),
+        partial: None,
     }
 }
 
@@ -252,6 +255,7 @@ fn apply(write: &RoomWrite, gathered: &GatheredRoom, known: &mut GroupState) {
         head.state_version += 1;
         head.snapshot = Some(current.snapshot);
     }
+    known.partial.apply(write, head);
     for event in write.events.iter().filter(|event| event.is_live()) {
         let prevs = event.pdu.prev_events();
         head.extremities.retain(|known| {

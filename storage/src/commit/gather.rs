@@ -1,6 +1,6 @@
 //! What a write set's rows need to know and its transaction should not have to look up.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use rhizome_protocol::Membership;
@@ -13,7 +13,7 @@ use crate::rooms::relation::rows::RelationRow;
 use crate::rooms::relationship::RelationshipRow;
 use crate::rooms::summary::{is_of_summary, is_summarised};
 use crate::{
-    CommitError, Error, EventNo, Extremity, NewEvent, Result, RoomWrite, ServerNo, SetNo,
+    CommitError, Error, EventNo, Extremity, NewEvent, Partial, Result, RoomWrite, ServerNo, SetNo,
     StateChange, Status, Store, UserNo, WriteSet,
 };
 
@@ -44,6 +44,8 @@ pub(super) struct GatheredRoom {
     pub(super) relationships: Vec<RelationshipRow>,
     /// Whether what the room's summary is made of changes.
     pub(super) summarised: bool,
+    /// Where the room becomes partial: the servers that were said to be in it.
+    pub(super) told_servers: Vec<ServerNo>,
 }
 
 impl GatheredRoom {
@@ -103,6 +105,11 @@ async fn gather_room(store: &Store, write: &RoomWrite) -> Result<GatheredRoom> {
     gathered.added = extremities(store, write, &write.add_extremities).await?;
     gathered.relations = relations(store, write).await?;
     gathered.relationships = relationships(write);
+    if let Partial::Begins(begun) = &write.partial {
+        let names: BTreeSet<&ServerName> = begun.servers.iter().map(|name| &**name).collect();
+        let names: Vec<&ServerName> = names.into_iter().collect();
+        gathered.told_servers = store.server_nos(&names).await?;
+    }
     Ok(gathered)
 }
 

@@ -8,6 +8,7 @@
 mod decide;
 mod gather;
 mod group;
+mod partial;
 mod rows;
 pub(crate) mod turn;
 mod window;

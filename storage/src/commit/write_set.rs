@@ -7,7 +7,7 @@ use rhizome_protocol::{Pdu, RoomRules};
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName};
 
 use crate::{
-    EventNo, Fact, KeyNo, NewSnapshot, Placement, Pos, RoomNo, SnapshotNo, Status, TxnKey,
+    EventNo, Fact, KeyNo, NewSnapshot, Placement, Pos, RoomHead, RoomNo, SnapshotNo, Status, TxnKey,
 };
 
 /// Everything that stands or falls together.
@@ -73,6 +73,8 @@ pub struct RoomWrite {
     /// `prev_events` of `events` that these take no place of: the state after them was told by another
     /// server. Should they be there by now, they are extremities as before.
     pub told: Vec<OwnedEventId>,
+    /// What this has to do with a state that isn't known in full.
+    pub partial: Partial,
 }
 
 impl RoomWrite {
@@ -82,11 +84,90 @@ impl RoomWrite {
             .events
             .iter()
             .flat_map(|event| [event.state_before, event.state_after]);
+        let again = (self.completes().into_iter())
+            .flat_map(|completing| &completing.again)
+            .flat_map(|again| [again.state_before, again.state_after]);
         let current = self.current.as_ref().map(|current| current.snapshot);
         let parents = self.snapshots.iter().map(|new| new.parent);
-        let all = of_events.chain([current]).chain(parents).flatten();
+        let all = of_events.chain(again).chain([current]).chain(parents);
+        let all = all.flatten();
         all.filter(|no| self.snapshots.iter().all(|new| new.no != *no))
     }
+
+    /// What this makes known, if it does.
+    pub(crate) fn completes(&self) -> Option<&Completing> {
+        match &self.partial {
+            Partial::Completes(completing) => Some(completing),
+            _ => None,
+        }
+    }
+}
+
+/// What a [`RoomWrite`] has to do with a room's partial state ([`RoomHead::partial`](crate::RoomHead::partial)). In a
+/// partial room all its events with a place are noted as decided upon partial state, whatever it says here.
+#[derive(Debug, Clone, Default)]
+pub enum Partial {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// It was decided upon the partial state of this join. If the room isn't partial by that any more, it is refused
+    /// ([`CommitError::StateMoved`](crate::CommitError::StateMoved)).
+    Upon(EventNo),
+    /// It begins with one. What was partial in the room before is over.
+    Begins(PartialJoin),
+    /// The state of the room is told anew, in full: what was partial in it before is over.
+    Ends,
+    /// The rest of the state has come.
+    Completes(Completing),
+}
+
+impl Partial {
+    /// Of what was decided upon the state of this room.
+    pub fn upon(head: &RoomHead) -> Self {
+        head.partial.map_or(Self::Nothing, Self::Upon)
+    }
+}
+
+/// A join after which the room's state is partial.
+#[derive(Debug, Clone)]
+pub struct PartialJoin {
+    /// The event, one of the write.
+    pub join: EventNo,
+    /// The servers that were said to be in the room, ours excluded: they count as being there.
+    pub servers: Vec<OwnedServerName>,
+    /// The servers that are to be asked for the state before the join, in this order.
+    pub ask: Vec<OwnedServerName>,
+}
+
+/// What becomes of a partial room when all is known. `current` must say what its state is then, `given` who is there of
+/// whom no reader has heard (at the position of a fact [`MembersKnown`](crate::MembersKnown) of the same write set).
+#[derive(Debug, Clone)]
+pub struct Completing {
+    /// The join that the room is partial by.
+    pub join: EventNo,
+    /// What is so of each event that was decided upon partial state. If there are others by now, the write set is refused
+    /// ([`CommitError::StateMoved`](crate::CommitError::StateMoved)).
+    pub again: Vec<DecidedAgain>,
+}
+
+/// What is so of a stored event after all. One that isn't accepted any more loses its place; one that is now must be an
+/// event of the write as well, which gives it one.
+#[derive(Debug, Clone)]
+pub struct DecidedAgain {
+    /// Which.
+    pub no: EventNo,
+    /// As [`NewEvent::status`].
+    pub status: Status,
+    /// As [`NewEvent::reason`].
+    pub reason: Option<String>,
+    /// As [`NewEvent::state_before`].
+    pub state_before: Option<SnapshotNo>,
+    /// As [`NewEvent::state_after`].
+    pub state_after: Option<SnapshotNo>,
+    /// As [`NewEvent::visibility`].
+    pub visibility: Option<HistoryVisibility>,
+    /// As [`NewEvent::redacts`]. What was redacted stays so.
+    pub redacts: Option<Redacts>,
 }
 
 /// A room that we take part in from now on.

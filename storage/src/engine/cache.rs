@@ -16,6 +16,21 @@ pub struct Cache<K, V> {
     hashes: RandomState,
 }
 
+/// What a cache has to show of itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CacheFigures {
+    /// How many values it holds, …
+    pub entries: u64,
+    /// … how much they weigh, in what the cache counts in, …
+    pub weight: u64,
+    /// … and may weigh.
+    pub capacity: u64,
+    /// How often a value was there that somebody asked for, …
+    pub hits: u64,
+    /// … and how often not.
+    pub misses: u64,
+}
+
 /// So many places there are for when something changed; a place is shared by keys.
 const PLACES: usize = 256;
 
@@ -179,6 +194,17 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
     /// Takes out all values that `leave` names; to look at them takes time.
     pub fn remove_where(&self, leave: impl Fn(&V) -> bool) {
         self.change_all(|| self.inner.retain(|_, held| !leave(&held.value)));
+    }
+
+    /// What it holds, and how often that was of use.
+    pub fn figures(&self) -> CacheFigures {
+        CacheFigures {
+            entries: self.inner.len() as u64,
+            weight: self.inner.weight(),
+            capacity: self.inner.capacity(),
+            hits: self.inner.hits(),
+            misses: self.inner.misses(),
+        }
     }
 
     /// Takes everything out.

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::timings::Timings;
+
 /// Counts since the store was opened. Relaxed: each is exact, two need not fit together.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -17,6 +19,8 @@ pub struct Counters {
     collected: AtomicU64,
     reader_failures: AtomicU64,
     turns: AtomicU64,
+    errors: AtomicU64,
+    timings: Timings,
 }
 
 /// The counts at one moment.
@@ -46,6 +50,8 @@ pub struct Counts {
     pub reader_failures: u64,
     /// How often a room was locked before something was decided.
     pub turns: u64,
+    /// How often the database failed at a statement or a COMMIT, rows that were there already not counted.
+    pub errors: u64,
 }
 
 impl std::ops::Sub for Counts {
@@ -65,6 +71,7 @@ impl std::ops::Sub for Counts {
             collected: self.collected - before.collected,
             reader_failures: self.reader_failures - before.reader_failures,
             turns: self.turns - before.turns,
+            errors: self.errors - before.errors,
         }
     }
 }
@@ -90,8 +97,22 @@ impl Counters {
         polls,
         collected,
         reader_failures,
-        turns
+        turns,
+        errors
     );
+
+    /// None so far; with times, if somebody wants to know them.
+    pub(crate) fn new(timed: bool) -> Self {
+        Self {
+            timings: Timings::new(timed),
+            ..Self::default()
+        }
+    }
+
+    /// How long things take.
+    pub fn timings(&self) -> &Timings {
+        &self.timings
+    }
 
     /// The counts now; subtract two to get what happened between.
     pub fn now(&self) -> Counts {
@@ -109,6 +130,7 @@ impl Counters {
             collected: read(&self.collected),
             reader_failures: read(&self.reader_failures),
             turns: read(&self.turns),
+            errors: read(&self.errors),
         }
     }
 }

@@ -14,7 +14,7 @@ impl Store {
     /// All rows of a read.
     pub(crate) async fn rows(&self, query: Query) -> Result<Vec<ReadRow>> {
         self.core.counters.queries(1);
-        Ok(self.core.database.rows(query).await?)
+        Ok(self.noted(self.core.database.rows(query).await)?)
     }
 
     /// All rows of a read, and of another that follows from them, if it does; SQLite is handed both at once.
@@ -23,7 +23,7 @@ impl Store {
         query: Query,
         then: impl FnOnce(&[ReadRow]) -> Option<Query> + Send + 'static,
     ) -> Result<(Vec<ReadRow>, Vec<ReadRow>)> {
-        let (first, more) = self.core.database.rows_then(query, then).await?;
+        let (first, more) = self.noted(self.core.database.rows_then(query, then).await)?;
         self.core.counters.queries(1 + usize::from(more.is_some()));
         Ok((first, more.unwrap_or_default()))
     }
@@ -31,13 +31,13 @@ impl Store {
     /// The only row of a read.
     pub(crate) async fn row(&self, query: Query) -> Result<Option<ReadRow>> {
         self.core.counters.queries(1);
-        Ok(self.core.database.row(query).await?)
+        Ok(self.noted(self.core.database.row(query).await)?)
     }
 
     /// A write of its own, durable when this returns; gives the number of rows it touched.
     pub(crate) async fn execute(&self, query: Query) -> Result<u64> {
         self.core.counters.queries(1);
-        let touched = self.core.database.execute(query).await?;
+        let touched = self.noted(self.core.database.execute(query).await)?;
         self.core.counters.transactions(1);
         Ok(touched)
     }
@@ -45,7 +45,7 @@ impl Store {
     /// A write of its own that returns rows (`… RETURNING …`), durable when this returns.
     pub(crate) async fn execute_returning(&self, query: Query) -> Result<Vec<ReadRow>> {
         self.core.counters.queries(1);
-        let rows = self.core.database.execute_returning(query).await?;
+        let rows = self.noted(self.core.database.execute_returning(query).await)?;
         self.core.counters.transactions(1);
         Ok(rows)
     }
@@ -63,9 +63,19 @@ impl Store {
 
     async fn begin_one(&self, for_commit: bool) -> Result<Tx> {
         Ok(Tx {
-            inner: self.core.database.begin(for_commit).await?,
+            inner: self.noted(self.core.database.begin(for_commit).await)?,
             store: self.clone(),
         })
+    }
+
+    /// Counts what the database has failed at. That a row is there already is an answer, and no failure.
+    fn noted<T>(&self, outcome: sqlx::Result<T>) -> sqlx::Result<T> {
+        if let Err(error) = &outcome {
+            let known = error.as_database_error();
+            let is_there = known.is_some_and(sqlx::error::DatabaseError::is_unique_violation);
+            self.core.counters.errors(usize::from(!is_there));
+        }
+        outcome
     }
 }
 
@@ -82,17 +92,20 @@ impl Tx {
 
     pub(crate) async fn rows(&mut self, query: Query) -> sqlx::Result<Vec<ReadRow>> {
         self.store.core.counters.queries(1);
-        self.inner.rows(query).await
+        let done = self.inner.rows(query).await;
+        self.store.noted(done)
     }
 
     pub(crate) async fn row(&mut self, query: Query) -> sqlx::Result<Option<ReadRow>> {
         self.store.core.counters.queries(1);
-        self.inner.row(query).await
+        let done = self.inner.row(query).await;
+        self.store.noted(done)
     }
 
     pub(crate) async fn execute(&mut self, query: Query) -> sqlx::Result<u64> {
         self.store.core.counters.queries(1);
-        self.inner.execute(query).await
+        let done = self.inner.execute(query).await;
+        self.store.noted(done)
     }
 
     /// Whether it takes many statements at once.
@@ -103,11 +116,12 @@ impl Tx {
     /// Runs many statements at once, in their order; gives how many rows each touched.
     pub(crate) async fn execute_many(&mut self, many: Vec<Bound>) -> sqlx::Result<Vec<u64>> {
         self.store.core.counters.queries(many.len());
-        self.inner.execute_many(many).await
+        let done = self.inner.execute_many(many).await;
+        self.store.noted(done)
     }
 
     pub(crate) async fn commit(self) -> sqlx::Result<()> {
-        self.inner.commit().await?;
+        self.store.noted(self.inner.commit().await)?;
         self.store.core.counters.transactions(1);
         Ok(())
     }

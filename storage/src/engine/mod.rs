@@ -15,6 +15,7 @@ pub(crate) mod lease;
 pub(crate) mod migrate;
 pub(crate) mod numbers;
 pub(crate) mod options;
+pub(crate) mod pool;
 pub(crate) mod postgres;
 pub mod random;
 pub(crate) mod scratch;
@@ -22,6 +23,7 @@ pub(crate) mod settings;
 pub(crate) mod sql;
 pub(crate) mod sqlite;
 mod task;
+pub(crate) mod timings;
 pub(crate) mod trouble;
 
 /// Locks a mutex whose holder never runs foreign code.

@@ -29,6 +29,8 @@ pub struct Options {
     pub group_limit: usize,
     /// Who is there.
     pub presence: PresenceOptions,
+    /// Whether it is measured how long things take ([`crate::Timings`]).
+    pub timed: bool,
     /// For tests that are about something else: `false` means that what is committed need not outlive the
     /// machine. Only the feature `testing` has it, so that no server can be told so.
     #[cfg(any(test, feature = "testing"))]
@@ -55,6 +57,7 @@ impl Options {
             tail_entries: 20_000,
             group_limit: 256,
             presence: PresenceOptions::default(),
+            timed: false,
             #[cfg(any(test, feature = "testing"))]
             durable: true,
             crash_point: None,

@@ -17,7 +17,7 @@ use sqlx::{
 use crate::engine::failover;
 use crate::engine::sql::{Query, ReadRow};
 use crate::engine::task::to_its_end;
-use crate::{Dialect, OpenError, Options};
+use crate::{Dialect, OpenError, Options, Pool};
 
 /// How many connections the commit queue has: it makes one transaction at a time.
 const COMMITTERS: u32 = 1;
@@ -97,6 +97,23 @@ impl Pools {
         // or not as whoever has the connection after them commits or doesn't.
         let begun = to_its_end(async move { pool.begin().await });
         Ok(PostgresTx(begun.await?))
+    }
+
+    /// The connections that read, that write, and the commit queue's.
+    pub(crate) fn pools(&self) -> [Pool; 3] {
+        let of = |name, pool: &PgPool| Pool {
+            name,
+            open: usize::try_from(pool.size()).unwrap_or(usize::MAX),
+            busy: (usize::try_from(pool.size()).unwrap_or(usize::MAX))
+                .saturating_sub(pool.num_idle()),
+            most: usize::try_from(pool.options().get_max_connections()).unwrap_or(usize::MAX),
+            waiting: 0,
+        };
+        [
+            of("read", &self.readers),
+            of("write", &self.writers),
+            of("commit", &self.committers),
+        ]
     }
 
     /// Closes every connection. Later calls fail.

@@ -9,6 +9,9 @@
 pub(crate) mod account;
 pub(crate) mod account_data;
 pub(crate) mod alias;
+pub(crate) mod aliases_changed;
+pub(crate) mod appservice_pause;
+pub(crate) mod appservice_reload;
 pub(crate) mod block;
 pub(crate) mod decision;
 pub(crate) mod delay_id;
@@ -22,6 +25,8 @@ pub(crate) mod invite;
 pub(crate) mod keys;
 mod kinds;
 pub(crate) mod listing;
+pub(crate) mod members_known;
+pub(crate) mod network_listing;
 pub(crate) mod notice_room;
 pub(crate) mod profile;
 pub(crate) mod profile_spread;
@@ -34,6 +39,7 @@ pub(crate) mod sliding;
 pub(crate) mod status_message;
 pub(crate) mod sticky;
 mod table;
+pub(crate) mod task_room;
 #[cfg(test)]
 mod tests;
 pub(crate) mod third_party;
@@ -72,6 +78,8 @@ kinds! {
         Forgotten = forgotten: forgotten::Forgotten as forgotten::Forgotten,
         /// A room goes into this server's directory, or out of it.
         Listing = listing: listing::Listing as listing::Listing,
+        /// All members of a room that was joined before they were known are known.
+        MembersKnown = members_known: members_known::MembersKnown as members_known::MembersKnown,
         /// A field of a user's profile is set or removed.
         Profile = profile: profile::ProfileChange as profile::ProfileField,
         /// Rooms are to be told of a user's profile.
@@ -92,8 +100,14 @@ kinds! {
         Block = block: block::Block as block::Block,
         /// The operator sets a limit of a user's.
         UserLimit = user_limit: user_limit::UserLimit as user_limit::UserLimit,
+        /// The operator pauses an application service, or lets it go on.
+        AppservicePause = appservice_pause: appservice_pause::AppservicePause as appservice_pause::AppservicePause,
+        /// A room's aliases are others.
+        AliasesChanged = aliases_changed: aliases_changed::AliasesChanged as aliases_changed::AliasesChanged,
         /// The operator wants a server to be tried again, or what waits for it to be let go.
         Directive = directive: directive::Directive as directive::Directive,
+        /// The operator wants the registrations of application services to be read again.
+        AppserviceReload = appservice_reload: appservice_reload::AppserviceReload as appservice_reload::AppserviceReload,
         /// A message for a device of ours.
         ToDevice = to_device: to_device::ToDevice as to_device::ForDevice,
         /// A message for devices of another server.
@@ -116,8 +130,12 @@ kinds! {
         Alias = alias: alias::NewAlias,
         /// A room's aliases lead to the one that replaces it.
         AliasesMoved = aliases_moved: alias::AliasesMoved,
+        /// A room comes into the directory of another network, or goes.
+        NetworkListing = network_listing: network_listing::NetworkListing,
         /// A user gets notices of this server in a room.
         NoticeRoom = notice_room: notice_room::NoticeRoom,
+        /// A task has made a room.
+        TaskRoom = task_room: task_room::TaskRoom,
         /// A pusher has said that it is there.
         PusherActivated = pusher_activated: pusher::PusherActivated,
         /// A pusher goes.

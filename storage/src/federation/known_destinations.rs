@@ -148,7 +148,7 @@ impl Store {
     }
 }
 
-fn known(row: &ReadRow) -> Result<KnownDestination> {
+pub(super) fn known(row: &ReadRow) -> Result<KnownDestination> {
     Ok(KnownDestination {
         server: row.get("server")?,
         state: state(row)?,

@@ -1,6 +1,7 @@
 //! What is kept for and about other servers.
 
 pub(crate) mod destination;
+pub(crate) mod destination_pages;
 pub(crate) mod destinations;
 pub(crate) mod devices;
 pub(crate) mod inbound;
@@ -9,3 +10,4 @@ pub(crate) mod joins;
 pub(crate) mod keys;
 pub(crate) mod known_destinations;
 pub(crate) mod outbound;
+pub(crate) mod partial;

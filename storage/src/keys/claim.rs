@@ -34,6 +34,21 @@ rows! {
     }
 }
 
+fn asked(wanted: &[KeyWanted]) -> Vec<Asked<'_>> {
+    let wanted = wanted.iter().enumerate();
+    let asked = wanted.map(|(no, one)| Asked {
+        no,
+        user_no: one.user,
+        device_id: &one.device,
+        algorithm: &one.algorithm,
+    });
+    asked.collect()
+}
+
+fn number(row: &ReadRow) -> Result<usize> {
+    row.get("no")
+}
+
 impl Store {
     /// Claims keys, in as few commits as they fit into. Each is given once, in the order of upload, then the fallback
     /// of its device; `None` where there is neither, or no such device. The answers are in the order of `wanted`.
@@ -54,16 +69,21 @@ impl Store {
         Ok(all)
     }
 
+    /// Of which of these there is no one-time key that nobody has got, by their places.
+    pub async fn without_one_time_keys(&self, wanted: &[KeyWanted]) -> Result<Vec<usize>> {
+        let query = self
+            .sql(
+                "SELECT x.no FROM ROWS($1) AS x WHERE NOT EXISTS (SELECT 1 FROM one_time_key k \
+                 WHERE k.user_no = x.user_no AND k.device_id = x.device_id \
+                 AND k.algorithm = x.algorithm AND k.claimed = 0) ORDER BY x.no",
+            )
+            .rows(&asked(wanted));
+        let rows = self.rows(query).await?;
+        rows.iter().map(number).collect()
+    }
+
     /// Of which of these there is a key: claims for nothing, which anybody can make up, don't get in anyone's way.
     async fn held(&self, wanted: &[KeyWanted]) -> Result<Vec<usize>> {
-        let asked: Vec<_> = (wanted.iter().enumerate())
-            .map(|(no, one)| Asked {
-                no,
-                user_no: one.user,
-                device_id: &one.device,
-                algorithm: &one.algorithm,
-            })
-            .collect();
         let query = self
             .sql(
                 "SELECT x.no FROM ROWS($1) AS x WHERE EXISTS (SELECT 1 FROM one_time_key k \
@@ -72,10 +92,8 @@ impl Store {
                  OR EXISTS (SELECT 1 FROM fallback_key f WHERE f.user_no = x.user_no \
                  AND f.device_id = x.device_id AND f.algorithm = x.algorithm) ORDER BY x.no",
             )
-            .rows(&asked);
+            .rows(&asked(wanted));
         let rows = self.rows(query).await?;
-        let number =
-            |row: &ReadRow| Ok(usize::try_from(row.get::<i64>("no")?).unwrap_or(usize::MAX));
         rows.iter().map(number).collect()
     }
 

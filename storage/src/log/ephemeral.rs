@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ruma::{OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::engine::lock;
 use crate::log::outbox::Said;
@@ -38,6 +39,8 @@ struct Inner {
     /// The rooms by their last change, each once.
     order: BTreeMap<u64, RoomNo>,
     changes: u64,
+    /// How many that are, for who waits for more.
+    news: watch::Sender<u64>,
     /// Where somebody is typing.
     active: HashSet<RoomNo>,
 }
@@ -109,6 +112,18 @@ impl Ephemeral {
             known.is_some_and(|state| state.changed.exceeds(heard))
         };
         rooms.iter().filter(has_changed).copied().collect()
+    }
+
+    /// How often typing has changed anywhere, for who follows all rooms. Counts in this process alone.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        lock(&self.inner).news.subscribe()
+    }
+
+    /// How often it has changed by now, and the rooms in which it has since it had so often.
+    pub fn changed_since(&self, changes: u64) -> (u64, Vec<RoomNo>) {
+        let inner = lock(&self.inner);
+        let rooms = inner.order.range(changes.saturating_add(1)..);
+        (inner.changes, rooms.map(|(_, room)| *room).collect())
     }
 
     /// Notes that `user` types for `timeout` more, or (`None`) no longer. Whether that changed anything.
@@ -285,6 +300,7 @@ impl Inner {
     fn touch(&mut self, room: RoomNo, process: ProcessId, position: i64) {
         self.last.note(process, position);
         self.changes += 1;
+        self.news.send_replace(self.changes);
         let state = self.rooms.entry(room).or_default();
         state.changed.note(process, position);
         if state.typing.is_empty() {

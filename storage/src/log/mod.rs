@@ -170,8 +170,8 @@ impl Store {
             let targets = events.iter().filter_map(|event| event.pdu.redacts());
             redacted.extend(targets.map(ToOwned::to_owned));
             let members = events.iter().filter(|event| is_sent_away(&event.pdu));
-            self.redacted_by_members(members.map(|event| event.room))
-                .await?;
+            // A ban may redact any of its room's events.
+            self.reload_held(members.map(|event| event.room)).await?;
         }
         for entry in entries {
             match &entry.kind {
@@ -200,6 +200,15 @@ impl Store {
                     }
                 }
                 EntryKind::Restored(entry) => caches.summaries.remove(&entry.room),
+                EntryKind::MembersKnown(known) => {
+                    caches.rooms.remove(&known.room);
+                    caches.memberships.clear();
+                    caches.summaries.remove(&known.room);
+                    entry.kind.forget_fact(self);
+                    self.given_elsewhere(known.room).await?;
+                    // What was decided upon partial state has been decided again.
+                    self.reload_held([known.room].into_iter()).await?;
+                }
                 fact => fact.forget_fact(self),
             }
         }
@@ -213,8 +222,8 @@ impl Store {
         Ok(())
     }
 
-    /// A ban in these rooms may redact any of their events.
-    async fn redacted_by_members(&self, rooms: impl Iterator<Item = RoomNo>) -> Result<()> {
+    /// Any of these rooms' events may be another than what is held of it.
+    async fn reload_held(&self, rooms: impl Iterator<Item = RoomNo>) -> Result<()> {
         for room in rooms.collect::<BTreeSet<_>>() {
             self.core.caches.events.clear();
             let held = self.core.tail.events_of(room);

@@ -136,7 +136,8 @@ impl Tail {
         events.collect()
     }
 
-    /// Puts another form of an event (its redacted one) in the place of the one that it has.
+    /// Puts another form of an event (its redacted one) in the place of the one that it has. One that has lost its place
+    /// in the history goes.
     pub(crate) fn replace_event(&self, event: &Arc<StoredEvent>) {
         let mut ring = self.write();
         let Some(pos) = ring.events.get(&event.no).copied() else {
@@ -148,7 +149,12 @@ impl Tail {
         else {
             return;
         };
-        if let Some((entry, _)) = ring.entries.get_mut(index) {
+        if !event.is_history() {
+            ring.events.remove(&event.no);
+            if let Some((_, bytes)) = ring.entries.remove(index) {
+                ring.bytes -= bytes;
+            }
+        } else if let Some((entry, _)) = ring.entries.get_mut(index) {
             *entry = Arc::new(Entry {
                 pos,
                 kind: EntryKind::Event(LiveEvent {

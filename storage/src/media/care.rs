@@ -1,5 +1,9 @@
 //! What operators look at, and do about it.
 
+use std::collections::HashSet;
+
+use serde_json::Value;
+
 use super::row::{MediaRow, media_columns};
 use crate::engine::sql::Columns as _;
 use crate::{Result, RoomNo, Store, UserNo};
@@ -17,13 +21,75 @@ pub struct MediaQuery {
     pub created_before: Option<i64>,
     /// Not asked for since, milliseconds since 1970.
     pub accessed_before: Option<i64>,
+    /// Of more bytes than these.
+    pub larger_than: Option<u64>,
     /// Also those that are protected.
     pub protected: bool,
+    /// None that is in quarantine.
+    pub not_quarantined: bool,
+    /// None that is somebody's picture, or a room's.
+    pub no_pictures: bool,
+}
+
+/// A file's address.
+fn address(file: &MediaRow) -> String {
+    format!("mxc://{}/{}", file.origin, file.media_id)
 }
 
 impl Store {
-    /// Files, by their names, after this one.
+    /// Files, by their names, after this one: none once there are no more.
     pub async fn list_media(
+        &self,
+        which: &MediaQuery,
+        (origin, media_id): (&str, &str),
+        limit: usize,
+    ) -> Result<Vec<MediaRow>> {
+        if !which.no_pictures {
+            return self.media_after(which, (origin, media_id), limit).await;
+        }
+        if media_id.is_empty() {
+            // The pictures of rooms of before are known, too.
+            self.fill_all_summaries().await?;
+        }
+        let mut after = (origin.to_owned(), media_id.to_owned());
+        loop {
+            let mut files = self.media_after(which, (&after.0, &after.1), limit).await?;
+            let Some(last) = files.last() else {
+                return Ok(Vec::new());
+            };
+            after = (last.origin.to_string(), last.media_id.clone());
+            let pictures = self.pictures_among(&files).await?;
+            files.retain(|file| !pictures.contains(&address(file)));
+            if !files.is_empty() {
+                return Ok(files);
+            }
+        }
+    }
+
+    /// Those addresses of files that are somebody's picture, or a room's: of who has uploaded a file as their profile says, of
+    /// others as the user directory has it. By the addresses, so that each database looks once through who has which.
+    async fn pictures_among(&self, files: &[MediaRow]) -> Result<HashSet<String>> {
+        let addresses: Vec<String> = files.iter().map(address).collect();
+        let query = self
+            .sql(
+                "SELECT p.avatar AS avatar FROM people_name p WHERE p.avatar IN TEXTS($1) \
+                 UNION ALL SELECT s.avatar AS avatar FROM room_summary s WHERE s.avatar IN TEXTS($2)",
+            )
+            .texts(&addresses)
+            .texts(&addresses);
+        let mut found = HashSet::new();
+        for row in &self.rows(query).await? {
+            found.insert(row.get("avatar")?);
+        }
+        let owners: Vec<UserNo> = files.iter().filter_map(|file| file.owner).collect();
+        for profile in self.profiles(&owners).await?.values() {
+            let avatar = profile.get("avatar_url").and_then(Value::as_str);
+            found.extend(avatar.map(ToOwned::to_owned));
+        }
+        Ok(found)
+    }
+
+    async fn media_after(
         &self,
         which: &MediaQuery,
         (origin, media_id): (&str, &str),
@@ -40,7 +106,9 @@ impl Store {
                  AND (CAST($5 AS BIGINT) IS NULL OR m.remote = $5) \
                  AND (CAST($6 AS BIGINT) IS NULL OR m.created < $6) \
                  AND (CAST($7 AS BIGINT) IS NULL OR m.accessed < $7) \
-                 AND m.protected <= $8 ORDER BY m.origin, m.media_id LIMIT $9"
+                 AND m.protected <= $8 AND (CAST($9 AS BIGINT) IS NULL OR m.size > $9) \
+                 AND ($10 = 0 OR m.quarantined = 0) \
+                 ORDER BY m.origin, m.media_id LIMIT $11"
             ))
             .bind(origin)
             .bind(media_id)
@@ -50,6 +118,8 @@ impl Store {
             .bind(which.created_before)
             .bind(which.accessed_before)
             .bind(which.protected)
+            .bind(which.larger_than)
+            .bind(which.not_quarantined)
             .bind(limit);
         self.rows(query).await?.iter().map(MediaRow::read).collect()
     }

@@ -11,6 +11,7 @@
 
 mod blob;
 mod care;
+mod pages;
 mod pending;
 mod preview;
 mod resumable;
@@ -25,6 +26,7 @@ mod tests;
 
 pub use blob::{Blob, Keep, Seal};
 pub use care::MediaQuery;
+pub use pages::{MediaOrder, Uploader, UploaderOrder, UploaderQuery};
 pub use pending::{Begun, Filled};
 pub use resumable::{AppendedPart, FinishedUpload, NewPart, NewUpload, UploadRow};
 pub use row::{MediaRow, NewMedia};

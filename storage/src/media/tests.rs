@@ -5,6 +5,7 @@ use crate::testing::{TestDatabase, each_database};
 use crate::{Clock, Options, Store, UserNo};
 
 mod kept;
+mod pages;
 
 const OURS: &str = "here.example";
 const ALICE: UserNo = UserNo(1);
@@ -290,7 +291,7 @@ async fn what_there_is_is_counted_and_listed() {
             origin: Some(OURS.to_owned()),
             created_before: Some(begin + 1),
             accessed_before: Some(begin + 1),
-            protected: false,
+            ..MediaQuery::default()
         };
         assert_eq!(list(&old, ("", "")).await, ["one"]);
         let users = store.media_by_user(9).await.unwrap();

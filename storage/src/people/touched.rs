@@ -69,6 +69,9 @@ impl Touched {
                         touched.users.insert(changed.user);
                     }
                 }
+                EntryKind::MembersKnown(known) => {
+                    touched.rooms.insert(known.room);
+                }
                 // Accounts that come without a device say so by this.
                 EntryKind::ProfileSpread(spread) => {
                     touched.users.insert(spread.user);

@@ -47,11 +47,17 @@ impl Store {
             .collect()
     }
 
-    /// Removes an alias; `false` if there was none.
-    pub async fn delete_alias(&self, alias: &RoomAliasId) -> Result<bool> {
+    /// The aliases of this server that lead to some rooms.
+    pub async fn aliases_of_rooms(
+        &self,
+        rooms: &[RoomNo],
+    ) -> Result<Vec<(RoomNo, OwnedRoomAliasId)>> {
         let query = self
-            .sql("DELETE FROM room_alias WHERE alias = $1")
-            .bind(alias);
-        Ok(self.execute(query).await? == 1)
+            .sql("SELECT room, alias FROM room_alias WHERE room IN NUMBERS($1) ORDER BY alias")
+            .numbers(rooms.iter().copied());
+        let rows = self.rows(query).await?;
+        let rows = rows.iter();
+        rows.map(|row| Ok((row.get("room")?, row.get("alias")?)))
+            .collect()
     }
 }

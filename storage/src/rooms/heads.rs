@@ -34,6 +34,9 @@ pub struct RoomHead {
     pub public: bool,
     /// The position of the last event that counts as activity (`bump_stamp` of MSC4186), or of the first that we know.
     pub bump: Pos,
+    /// The join by which we know no more of it than what was told without its members; `None`: all of its state is known
+    /// (or none yet).
+    pub partial: Option<EventNo>,
 }
 
 /// A forward extremity: an accepted event that no other has as a `prev_event`.
@@ -49,8 +52,8 @@ pub struct Extremity {
 
 /// The heads of rooms that we take (or took) part in.
 const HEADS: &str = "\
-    SELECT no, room_id, version, state_version, snapshot, extremities, joined, invited, public, bump \
-    FROM room WHERE no IN NUMBERS($1) AND version IS NOT NULL";
+    SELECT no, room_id, version, state_version, snapshot, extremities, joined, invited, public, bump, \
+    partial_join FROM room WHERE no IN NUMBERS($1) AND version IS NOT NULL";
 
 impl Store {
     /// The room, if we take (or took) part in it.
@@ -106,14 +109,24 @@ impl Store {
         Ok(found)
     }
 
-    /// Those of some rooms in which something may have happened after a position: what isn't named hasn't changed.
-    pub async fn rooms_changed(&self, rooms: &[RoomNo], after: Pos) -> Result<Vec<RoomNo>> {
+    /// Those of some rooms in which something may have happened after a position: what isn't named hasn't changed. Of those
+    /// whose members weren't known once, where they came to be so.
+    pub async fn rooms_changed(
+        &self,
+        rooms: &[RoomNo],
+        after: Pos,
+    ) -> Result<Vec<(RoomNo, Option<Pos>)>> {
         let query = self
-            .sql("SELECT no FROM room WHERE no IN NUMBERS($1) AND last_pos > $2 ORDER BY no")
+            .sql(
+                "SELECT r.no, k.pos FROM room r LEFT JOIN members_known k ON k.room = r.no \
+                 WHERE r.no IN NUMBERS($1) AND r.last_pos > $2 ORDER BY r.no",
+            )
             .numbers(rooms.iter().copied())
             .bind(after);
         let rows = self.rows(query).await?;
-        rows.iter().map(|row| row.get("no")).collect()
+        rows.iter()
+            .map(|row| Ok((row.get("no")?, row.get("pos")?)))
+            .collect()
     }
 
     /// Rooms in the public directory, by number, after `after`.
@@ -127,7 +140,7 @@ impl Store {
     }
 }
 
-/// Reads a row of number, id, version, state version, snapshot, extremities, joined, invited, public, bump.
+/// Reads a row of number, id, version, state version, snapshot, extremities, joined, invited, public, bump, partial join.
 pub(crate) fn head_of(row: &ReadRow) -> Result<RoomHead> {
     Ok(RoomHead {
         room: row.get("no")?,
@@ -140,6 +153,7 @@ pub(crate) fn head_of(row: &ReadRow) -> Result<RoomHead> {
         invited: row.get("invited")?,
         public: row.get("public")?,
         bump: row.get("bump")?,
+        partial: row.get("partial_join")?,
     })
 }
 

@@ -3,13 +3,16 @@
 pub(crate) mod aliases;
 pub(crate) mod auth_graph;
 mod codes;
+mod doings;
 pub(crate) mod events;
 pub(crate) mod heads;
 pub(crate) mod history;
 pub(crate) mod inspect;
 pub(crate) mod invites;
 mod joined;
+mod joined_at;
 pub(crate) mod members;
+pub(crate) mod overview;
 pub(crate) mod relation;
 pub(crate) mod relationship;
 mod said;

@@ -20,6 +20,8 @@ pub struct TxnKey {
 
 /// In place of a device, what has sent a delayed event. No device has such a name.
 const DELAYED: &str = "\u{1}delayed";
+/// The same of what a task has sent.
+const TASK: &str = "\u{1}task";
 
 impl TxnKey {
     /// The transaction in which a delayed event is sent: there is one for each.
@@ -29,6 +31,16 @@ impl TxnKey {
             device: DELAYED.into(),
             path: "delayed".to_owned(),
             txn_id: delay_id.to_owned(),
+        }
+    }
+
+    /// The transaction in which a task sends what it sends once.
+    pub fn of_task(user: UserNo, task: i64) -> Self {
+        Self {
+            user,
+            device: TASK.into(),
+            path: "task".to_owned(),
+            txn_id: task.to_string(),
         }
     }
 }

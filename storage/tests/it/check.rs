@@ -274,6 +274,10 @@ async fn damage_of_accounts_is_found() {
                 "INSERT INTO room_alias (alias, room, creator) VALUES ('#x:here.example', 987654321, 1)",
                 "aliases",
             ),
+            (
+                "INSERT INTO network_listing (instance, room) VALUES ('irc|x', 987654321)",
+                "directories of other networks hold rooms",
+            ),
             ("DELETE FROM server_name", "users belong"),
             ("DELETE FROM user_name", "memberships are"),
         ],

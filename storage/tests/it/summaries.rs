@@ -2,7 +2,7 @@
 
 use rhizome_protocol::Membership;
 use rhizome_storage::testing::{TestDatabase, check_summaries, each_database, lose_summaries};
-use rhizome_storage::{Redacts, RoomSummary, Store};
+use rhizome_storage::{Blob, Keep, MediaQuery, NewMedia, Redacts, RoomSummary, Store};
 use ruma::OwnedEventId;
 use serde_json::{Value, json};
 
@@ -168,6 +168,45 @@ async fn only_what_changes_it_pays_for_it() {
             assert_eq!(summary(&store, &room).await.name.as_deref(), Some("x"));
         }
         assert_eq!((store.counters().now() - before).queries, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_pictures_of_rooms_of_before_are_known() {
+    each_database(|store| async move {
+        let room = Room::new(&store, "a").await;
+        set(&room, "m.room.avatar", json!({"url": "mxc://here/face"})).await;
+        let bytes = Blob {
+            key: "k".into(),
+            sha256: "aa".into(),
+            size: 5,
+            store: "local".into(),
+            seal: None,
+        };
+        for (media_id, keep) in [("face", Keep::New(&bytes)), ("old", Keep::Known("k"))] {
+            let new = NewMedia {
+                origin: "here",
+                media_id,
+                remote: false,
+                owner: None,
+                content_type: None,
+                name: None,
+                size: 5,
+            };
+            store.add_media(&new, keep).await.unwrap();
+        }
+        lose_summaries(&store).await;
+        let which = MediaQuery {
+            no_pictures: true,
+            ..MediaQuery::default()
+        };
+        // A page of nothing but pictures isn't the last one.
+        for limit in [9, 1] {
+            let found = store.list_media(&which, ("", ""), limit).await.unwrap();
+            let ids: Vec<_> = found.iter().map(|file| file.media_id.as_str()).collect();
+            assert_eq!(ids, ["old"]);
+        }
     })
     .await;
 }

@@ -122,7 +122,7 @@ pub async fn unbind(
 
 /// Takes an identifier of a user's back at an identity server, or at all where it was bound through us. `false` if one of
 /// them didn't do so, or none is known.
-pub(super) async fn unbind_one(
+pub(crate) async fn unbind_one(
     app: &App,
     who: &Caller,
     gone: &ThirdParty,

@@ -52,7 +52,11 @@ pub async fn spread(
     Ok(())
 }
 
-fn check(field: &str, value: Option<&Value>) -> Result<(), MatrixError> {
+/// Whether a field may hold this; `None` is what is removed.
+///
+/// # Errors
+/// `M_KEY_TOO_LARGE`, `M_INVALID_PARAM`, `M_BAD_JSON`.
+pub fn check(field: &str, value: Option<&Value>) -> Result<(), MatrixError> {
     if field.is_empty() || field.len() > MAX_KEY {
         return Err(MatrixError::new(
             StatusCode::BAD_REQUEST,

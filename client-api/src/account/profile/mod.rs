@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use rhizome_edge::{MatrixError, RawJson, Undecoded};
+use rhizome_federation::services;
 use rhizome_protocol::Object;
 use ruma::{
     UserId,
@@ -93,7 +94,10 @@ async fn profile_of(app: &App, user_id: &UserId) -> Result<Arc<Object>, MatrixEr
     if user_id.server_name() != app.config.server_name {
         return remote::profile(app, user_id).await;
     }
-    let profile = app.store.profile(user_id).await?;
+    let mut profile = app.store.profile(user_id).await?;
+    if profile.is_none() && services::user(&app.federation, user_id, None).await? {
+        profile = app.store.profile(user_id).await?;
+    }
     let profile = profile.ok_or_else(|| MatrixError::not_found("There is no such user"))?;
     Ok(Arc::new(profile))
 }

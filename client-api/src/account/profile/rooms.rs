@@ -1,25 +1,9 @@
 //! A user's profile in their rooms: what member events say of it.
 
-use rhizome_edge::MatrixError;
 use rhizome_protocol::Object;
 use rhizome_rooms::membership::restricted::AUTHORISED_VIA;
 use rhizome_storage::{Pos, Spread};
-use ruma::UserId;
 use serde_json::Value;
-
-use crate::App;
-
-/// What a user's member events say of their profile: `displayname` and `avatar_url`.
-pub async fn member_content(app: &App, user_id: &UserId) -> Result<Object, MatrixError> {
-    let mut profile = app.store.profile(user_id).await?.unwrap_or_default();
-    only_of_members(&mut profile);
-    Ok(profile)
-}
-
-/// Leaves of a profile what member events say.
-pub fn only_of_members(profile: &mut Object) {
-    profile.retain(|key, _| matches!(key.as_str(), "displayname" | "avatar_url"));
-}
 
 /// What has changed before a position, as far as the profile says so still: told where it was so a moment ago.
 pub(super) fn meanwhile(spreads: Vec<Spread>, at: Pos, profile: &Object) -> Vec<Spread> {

@@ -8,18 +8,27 @@ use ruma::{DeviceId, api::client::uiaa::AuthData};
 use serde_json::Value;
 
 use super::{Asking, EXPIRED, pass, purpose::Act, purpose::Purpose, stage::Proofs, stage::Stage};
-use crate::{App, Caller};
+use crate::{App, Caller, auth::acting};
+
+/// What application services may do without a proof.
+const BY_SERVICES: [&str; 3] = ["delete_device", "delete_devices", "device_signing"];
+/// The end of an account.
+pub(crate) const DEACTIVATE: &str = "deactivate";
 
 /// Passes when the user who makes a request has proved that it is them.
 ///
 /// # Errors
-/// 401 with the flows and a session, until that is so; with `errcode` when an attempt failed.
+/// 401 with the flows and a session, until that is so; with `errcode` when an attempt failed. 403 for an application service
+/// that mustn't do it.
 pub(crate) async fn confirm(
     app: &App,
     who: &Caller,
     act: Act<'_>,
     (auth, peer): (Option<&AuthData>, Option<IpAddr>),
 ) -> Result<(), MatrixError> {
+    if who.service.is_some() {
+        return by_service(app, who, act.what);
+    }
     if act.lately_will_do && has_lately(app, who).await? {
         return Ok(());
     }
@@ -37,6 +46,22 @@ pub(crate) async fn confirm(
         Some(device) => remember(app, who, device, &passed.proofs).await,
         None => Ok(()),
     }
+}
+
+/// What application services do for their users, who have nothing to prove anything by
+/// (<https://spec.matrix.org/v1.19/application-service-api/#device-management>). Whatever else is managed of an account is
+/// its owner's; a user who is the service's alone it may do away with.
+///
+/// # Errors
+/// 403 `M_FORBIDDEN`
+fn by_service(app: &App, who: &Caller, what: &str) -> Result<(), MatrixError> {
+    let may = BY_SERVICES.contains(&what)
+        || (what == DEACTIVATE && acting::owns(app, who) && !acting::is_sender(app, who));
+    if may {
+        return Ok(());
+    }
+    let message = "Application services can't do this for their users";
+    Err(MatrixError::forbidden(message))
 }
 
 /// Whether whose it is was proved on the same device, in the same session, and so lately that the operator wants no more.

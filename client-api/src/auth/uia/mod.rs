@@ -27,7 +27,7 @@ use self::{
 use crate::{App, config::TermsPolicy};
 
 pub(crate) use self::{
-    confirm::confirm,
+    confirm::{DEACTIVATE, confirm},
     opened::Opened,
     purpose::{Act, Purpose},
     stage::{Proofs, Stage},

@@ -60,13 +60,16 @@ impl Pager<'_> {
     }
 
     /// A page towards the past. Where our own history has a gap, other servers are asked for what
-    /// belongs there.
+    /// belongs there, but not for operators, who look at what is here.
     pub async fn backward(
         &self,
         from: HistoryPoint,
         to: Option<HistoryPoint>,
         limit: usize,
     ) -> Result<Page, MatrixError> {
+        if self.reading.room.standing.is_operator() {
+            return self.backward_here(from, to, limit).await;
+        }
         let ends = if self.reading.room.standing.is_member() {
             Ends::Gap
         } else {
@@ -114,11 +117,16 @@ impl Pager<'_> {
     pub async fn backward_here(
         &self,
         from: HistoryPoint,
+        to: Option<HistoryPoint>,
         limit: usize,
     ) -> Result<Page, MatrixError> {
         let budget = Budget::new(self.app.config.max_timeline_bytes);
         let mut scan = self.scan(Ends::Nothing, limit, &budget);
-        let mut course = Past::new(self, from, None);
+        let at = HistoryPoint {
+            place: from.place,
+            upto: from.upto.min(self.end),
+        };
+        let mut course = Past::new(self, at, to);
         let stop = scan.run(&mut course).await?;
         Ok(Page {
             events: scan.finish().await?,

@@ -65,7 +65,9 @@ pub async fn contexts(
         let stop = HistoryPoint::after(event, Pos(i64::MAX));
         // Where the answer is full, results stand alone.
         let earlier = match before {
-            limit if limit > 0 && !budget.is_spent() => pager.backward_here(start, limit).await?,
+            limit if limit > 0 && !budget.is_spent() => {
+                pager.backward_here(start, None, limit).await?
+            }
             _ => Page::default(),
         };
         let later = match after {

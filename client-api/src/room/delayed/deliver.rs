@@ -9,7 +9,7 @@ use ruma::{OwnedEventId, OwnedUserId, UserId};
 
 use crate::{
     App,
-    auth::{shadow, standing},
+    auth::{acting, shadow, standing},
     limits::Kind,
     room::{
         membership,
@@ -69,7 +69,15 @@ async fn send_it(
         None => send::event(app, sender, room_id, kind, content, options).await,
         Some(key) => {
             let key = StateKey::new(kind, key);
-            state::event(app, sender, room_id, key, content, options).await
+            state::event(
+                app,
+                acting::by(app, &sender),
+                room_id,
+                key,
+                content,
+                options,
+            )
+            .await
         }
     }
 }
@@ -80,7 +88,8 @@ async fn send_it(
 /// 429 `M_LIMIT_EXCEEDED`
 pub(super) async fn take(app: &App, event: &DelayedEvent) -> Result<(), MatrixError> {
     let user = app.store.user(event.user).await?;
-    let taken = (app.limits).take_user(Kind::Message, &user, app.now_monotonic_ms());
+    let by = acting::by(app, &user);
+    let taken = (app.limits).take_user(Kind::Message, by, app.now_monotonic_ms());
     taken.map_err(MatrixError::limit_exceeded)
 }
 

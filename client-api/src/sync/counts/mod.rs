@@ -29,7 +29,9 @@ use std::{
     },
 };
 
-use rhizome_storage::{Cache, DELIVERED, MembershipRow, Pos, RoomNo, Store, UnreadRow, UserNo};
+use rhizome_storage::{
+    Cache, CacheFigures, DELIVERED, MembershipRow, Pos, RoomNo, Store, UnreadRow, UserNo,
+};
 
 pub use self::tally::Counts;
 use self::{
@@ -127,6 +129,11 @@ impl Attendance {
 }
 
 impl Counting {
+    /// What is held of what users haven't read, and how often that was of use.
+    pub(crate) fn figures(&self) -> CacheFigures {
+        self.tallies.figures()
+    }
+
     /// Takes a user's tallies forward to `upto`. `window` is what happened in their rooms (`rows`) after `after`;
     /// `None`: it wasn't read.
     pub async fn advance(

@@ -35,7 +35,7 @@ const LOOKED_AT: usize = 10;
 
 /// A device of the user has everything up to a position.
 pub async fn got(app: &App, viewer: &Viewer, upto: Pos) -> Result<(), MatrixError> {
-    if app.store.tells_delivery(viewer.user).await? {
+    if is_device(viewer) && app.store.tells_delivery(viewer.user).await? {
         see_to(app, viewer, Got { upto, of: None });
     }
     Ok(())
@@ -48,11 +48,16 @@ pub async fn got_of(
     upto: Pos,
     of: impl FnOnce() -> OfConnection,
 ) -> Result<(), MatrixError> {
-    if app.store.tells_delivery(viewer.user).await? {
+    if is_device(viewer) && app.store.tells_delivery(viewer.user).await? {
         let of = Some(of());
         see_to(app, viewer, Got { upto, of });
     }
     Ok(())
+}
+
+/// Not if somebody else acts for the user.
+fn is_device(viewer: &Viewer) -> bool {
+    !viewer.device_id.as_str().is_empty()
 }
 
 fn see_to(app: &App, viewer: &Viewer, got: Got) {

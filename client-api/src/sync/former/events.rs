@@ -20,6 +20,7 @@ use crate::{
     account::presence::by_sync,
     auth::standing::may_listen,
     content::pairs,
+    figures::OneOf,
     place::token::{Token, position},
     sync::{MAX_TIMEOUT, reader::moment},
     view::{
@@ -125,6 +126,7 @@ async fn of_all_rooms(
             // Nothing of so much is theirs to see: they look on.
             continue;
         }
+        let _waits = OneOf::new(&app.counts.polls);
         tokio::select! {
             () = interest.changed() => may_listen(app, who.user, true).await?,
             () = tokio::time::sleep_until(until) => {}
@@ -218,7 +220,7 @@ async fn happened(
     let changed = app.store.rooms_changed(&rooms, after).await?;
     let rooms: Vec<(RoomNo, Pos)> = changed
         .into_iter()
-        .filter_map(|room| Some((room, from(rows.get(&room)?))))
+        .filter_map(|(room, _)| Some((room, from(rows.get(&room)?))))
         .collect();
     Ok(app.store.oldest_of(&rooms, upto, MAX_EVENTS).await?)
 }

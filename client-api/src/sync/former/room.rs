@@ -29,7 +29,7 @@ pub async fn sync(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<v3::Request>,
 ) -> Result<RawJson, MatrixError> {
-    let reading = Reading::of(&app, &who, &req.room_id).await?;
+    let reading = Reading::complete(&app, &who, &req.room_id).await?;
     let end = reading.room.end(&app.store);
     let ignored = ignored::read(&app.store, who.user).await?;
     let pager = Pager {

@@ -121,8 +121,11 @@ impl Loader<'_> {
         row: &MembershipRow,
         window: Option<&RoomWindow>,
     ) -> Result<RoomPart, MatrixError> {
+        // Who wants all members hasn't been told of a room of which they weren't known.
+        let is_new = window.is_some_and(|window| window.completed.is_some())
+            && filter::wants_members(&self.ask.filter.room.state);
         let extent = match self.after {
-            Some(after) if row.since <= after => Extent::Since(after),
+            Some(after) if row.since <= after && !is_new => Extent::Since(after),
             _ => Extent::Whole,
         };
         let room_id = self.store.room_id(row.room).await?;

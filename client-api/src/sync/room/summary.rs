@@ -71,7 +71,7 @@ impl Loader<'_> {
         whole: bool,
         window: &RoomWindow,
     ) -> Result<Option<Summary>, MatrixError> {
-        let whole = whole || window.members.len() > MANY;
+        let whole = whole || window.members.len() > MANY || window.completed.is_some();
         let moves = if whole {
             Vec::new()
         } else {

@@ -154,8 +154,9 @@ impl Loader<'_> {
     /// Lets the timeline begin after the last of its state events that would undo what a client is told in
     /// `state`, which it applies before them: one whose entry is another in the end, by a change that the
     /// timeline doesn't show (hidden by the filter or the history's visibility, or made by a merge of
-    /// forks). `undoing` names those among the timeline's last events of each entry.
-    pub(in crate::sync) fn begin_truly<F>(&self, timeline: &mut Timeline, undoing: F)
+    /// forks). `undoing` names those among the timeline's last events of each entry. `left`: whether the reader is told
+    /// of a room that they aren't in any more.
+    pub(in crate::sync) fn begin_truly<F>(&self, timeline: &mut Timeline, left: bool, undoing: F)
     where
         F: FnOnce(std::vec::IntoIter<EventNo>) -> HashSet<EventNo>,
     {
@@ -164,8 +165,8 @@ impl Loader<'_> {
         }
         let mut last: HashMap<(&str, &str), EventNo> = HashMap::new();
         for event in timeline.events.iter().map(|seen| &seen.event) {
-            // The reader's own is told up to the last one, whatever became of the room.
-            let own = client_event::is_own_membership(event, &self.viewer.user_id);
+            // That they left is told, whatever became of the room.
+            let own = left && client_event::is_own_membership(event, &self.viewer.user_id);
             if let (Some(key), false) = (event.pdu.state_key(), own) {
                 last.insert((event.pdu.kind(), key), event.no);
             }

@@ -34,6 +34,7 @@ use self::{
 use super::{delivery, lazy::LazyMembers, to_device};
 use crate::{
     App, Caller, MatrixError, Ruma,
+    figures::OneOf,
     place::token::{Token, position},
     view::seen::Viewer,
 };
@@ -221,6 +222,7 @@ impl Sliding {
             }
             self.go_on(&found);
             let interest = &self.interest;
+            let _waits = OneOf::new(&self.app.counts.sliding_polls);
             tokio::select! {
                 () = interest.changed() => {}
                 () = tokio::time::sleep_until(deadline) => return Ok(found),

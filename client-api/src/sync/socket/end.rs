@@ -109,6 +109,11 @@ impl Sockets {
         Err(MatrixError::limit_exceeded(retry_after_ms))
     }
 
+    /// How many are open.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
     fn add(&self, user: UserNo) -> bool {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         let of_user = users.entry(user).or_default();

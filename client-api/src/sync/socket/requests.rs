@@ -29,6 +29,7 @@ use crate::{
     App, Caller, MatrixError,
     account::presence,
     auth::standing,
+    content::Beside,
     limits::Kind,
     place::token::{Token, position},
     room::{receipts, redact, send, state, typing},
@@ -108,7 +109,7 @@ async fn run(session: &Session, kind: &str, text: &str) -> Result<Done, MatrixEr
 fn take(session: &Session, kind: Kind) -> Result<(), MatrixError> {
     let app = &session.app;
     app.limits
-        .take_user(kind, &session.who.user_id, app.now_monotonic_ms())
+        .take_user(kind, &session.who, app.now_monotonic_ms())
         .map_err(MatrixError::limit_exceeded)
 }
 
@@ -164,7 +165,7 @@ async fn state(session: &Session, text: &str) -> Result<Done, MatrixError> {
         &frame.room_id,
         (kind, key),
         content,
-        None,
+        Beside::default(),
     )
     .await
     .map(Done::Event)

@@ -64,13 +64,17 @@ impl Device {
     /// The device of a logged-in user.
     pub async fn of(user: &User, seed: u8) -> Self {
         let whoami = user.read("/account/whoami").await;
-        let id = whoami["device_id"].as_str().unwrap().to_owned();
+        Self::named(user, whoami["device_id"].as_str().unwrap(), seed)
+    }
+
+    /// The device of a user that has this id.
+    pub fn named(user: &User, id: &str, seed: u8) -> Self {
         let signer = Signer {
             user: user.id.clone(),
             name: format!("ed25519:{id}"),
             key: KeyPair::from_seed("x", &[seed; 32]).unwrap(),
         };
-        let user = user.clone();
+        let (user, id) = (user.clone(), id.to_owned());
         Self { user, id, signer }
     }
 

@@ -107,7 +107,11 @@ async fn token(server: &Server, token: &str, uses: Option<i64>) {
 
 /// Registrations under way with a token, and accounts that were made with it.
 async fn uses(server: &Server, token: &str) -> (i64, i64) {
-    let tokens = server.store.registration_tokens().await.unwrap();
+    let tokens = server
+        .store
+        .registration_tokens(None, (0, 9))
+        .await
+        .unwrap();
     let found = tokens.into_iter().find(|one| one.token == token).unwrap();
     (found.pending, found.completed)
 }

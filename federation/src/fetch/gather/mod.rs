@@ -22,6 +22,7 @@ mod once;
 mod search;
 mod servers;
 mod state;
+mod whole;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -40,7 +41,12 @@ use rhizome_storage::{Direction, HistoryToken, Placement, Pos, RoomHead};
 use ruma::{EventId, OwnedEventId, ServerName, UInt, api::federation::event::get_missing_events};
 
 pub(super) use self::state::{at_gap, auth_events};
-pub(crate) use self::{lacking::Lacking, once::Once, servers::Servers};
+pub(crate) use self::{
+    lacking::Lacking,
+    once::Once,
+    servers::Servers,
+    whole::{Source, Unfit, at_gap_before, state_before},
+};
 use self::{
     lacking::What,
     search::{Search, Sought, ask, note_lack},

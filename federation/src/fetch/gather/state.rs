@@ -10,7 +10,7 @@ use rhizome_rooms::{
 };
 use rhizome_storage::{RoomHead, Status, StoredEvent};
 use ruma::{
-    EventId, OwnedEventId,
+    EventId, OwnedEventId, ServerName,
     api::federation::{
         authorization::get_event_authorization,
         event::{get_room_state, get_room_state_ids},
@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// More missing events of a state than this, and the whole state is asked for in one answer.
-const SINGLY: usize = 100;
+pub(super) const SINGLY: usize = 100;
 /// How many steps down the auth chain single events are followed.
 const MAX_STEPS: usize = 6;
 /// How many events of a state are looked at together.
@@ -53,7 +53,9 @@ pub(in crate::fetch) async fn auth_events(
     let shape = &answer::EVENT_AUTH;
     let asked = ask(fed, search, Sought::Aside, &request, &what, shape);
     if let Some((_, answer)) = asked.await {
-        came |= store_pieces(fed, head, answer).await?;
+        came |= store_pieces(fed, head, None, answer)
+            .await?
+            .unwrap_or_default();
     }
     let known = fed.store().known_event_ids(missing).await?;
     let missing: Vec<OwnedEventId> = missing
@@ -93,11 +95,29 @@ pub(super) async fn fetch_with_auth(
 
 /// Step 4: the state at a gap, where these prevs of an event are unknown. Whether any came that wasn't `gathered`.
 ///
+/// In a room of which not all members are known nobody is asked: whole states would bring them one by one.
+pub(in crate::fetch) async fn at_gap(
+    fed: &Federation,
+    search: &mut Search,
+    head: &RoomHead,
+    event_id: &EventId,
+    unknown: &[OwnedEventId],
+    gathered: &mut Gathered,
+) -> Result<bool, Error> {
+    let now = fed.store().room_by_no(head.room).await?;
+    if now.is_some_and(|head| head.partial.is_some()) {
+        return Ok(!std::mem::replace(&mut gathered.stands_in, true));
+    }
+    ask_at_gap(fed, search, head, event_id, unknown, gathered).await
+}
+
+/// The same, whatever is known of the room.
+///
 /// What is asked for first is the states after the prevs, as other servers do: some have them that haven't got the event yet.
 /// Where nobody has one, it is the state before the event itself: whoever has the event has that, also if they came
 /// into the room right before it, and it stands for all of its prevs. It is no substitute for what somebody has told that can't
 /// be taken.
-pub(in crate::fetch) async fn at_gap(
+pub(super) async fn ask_at_gap(
     fed: &Federation,
     search: &mut Search,
     head: &RoomHead,
@@ -197,7 +217,10 @@ async fn told_at(
 }
 
 /// Those of these that aren't stored in any way.
-async fn unknown_of(fed: &Federation, ids: Vec<OwnedEventId>) -> Result<Vec<OwnedEventId>, Error> {
+pub(super) async fn unknown_of(
+    fed: &Federation,
+    ids: Vec<OwnedEventId>,
+) -> Result<Vec<OwnedEventId>, Error> {
     let mut unknown = Vec::new();
     for part in ids.chunks(TOGETHER) {
         let known = fed.store().known_event_ids(part).await?;
@@ -208,7 +231,7 @@ async fn unknown_of(fed: &Federation, ids: Vec<OwnedEventId>) -> Result<Vec<Owne
 
 /// The map of a state that was told as ids, at `event_id`. Entries that can't be had (they don't
 /// verify, nobody gives them, they are of another room) are left out; without the create event there is no state.
-async fn state_of_ids(
+pub(super) async fn state_of_ids(
     fed: &Federation,
     head: &RoomHead,
     state_ids: &[OwnedEventId],
@@ -261,31 +284,33 @@ async fn whole_state(
     let shape = &answer::STATE;
     let asked = ask(fed, search, Sought::Aside, &request, &what, shape);
     if let Some((_, answer)) = asked.await {
-        store_pieces(fed, head, answer).await?;
+        store_pieces(fed, head, None, answer).await?;
     }
     Ok(())
 }
 
-/// Stores the events of an answer that may be large as outliers. Whether there was a new one.
-async fn store_pieces(
+/// Stores the events of an answer that may be large as outliers. Whether there was a new one; `None` if the answer is of no use,
+/// as most of it isn't right, or nobody gives the keys. A `giver` is asked for keys that can't be had elsewhere.
+pub(super) async fn store_pieces(
     fed: &Federation,
     head: &RoomHead,
+    giver: Option<&ServerName>,
     mut answer: Pieces,
-) -> Result<bool, Error> {
+) -> Result<Option<bool>, Error> {
     let (events, more) = (answer.take(0), answer.take(1));
-    let packed = match verify::pack(fed, head.rules, &head.room_id, None, events, more).await {
+    let packed = match verify::pack(fed, head.rules, &head.room_id, giver, events, more).await {
         Ok(packed) => packed,
         Err(error) => {
             tracing::info!(room = %head.room_id, %error, "an answer is of no use");
-            return Ok(false);
+            return Ok(None);
         }
     };
     let stored = receive::packed_outliers(fed.rooms(), &head.room_id, packed).await?;
-    Ok(stored.fresh > 0)
+    Ok(Some(stored.fresh > 0))
 }
 
 /// The event ids among these strings.
-async fn ids_of(texts: Vec<Bytes>) -> Vec<OwnedEventId> {
+pub(super) async fn ids_of(texts: Vec<Bytes>) -> Vec<OwnedEventId> {
     let parse = move || {
         let parsed = texts.iter().map(|text| serde_json::from_slice(text).ok());
         parsed.flatten().collect()
@@ -293,7 +318,7 @@ async fn ids_of(texts: Vec<Bytes>) -> Vec<OwnedEventId> {
     tokio::task::spawn_blocking(parse).await.unwrap_or_default()
 }
 
-async fn store_outliers(
+pub(super) async fn store_outliers(
     fed: &Federation,
     head: &RoomHead,
     events: Vec<Arc<Pdu>>,

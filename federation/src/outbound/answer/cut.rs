@@ -5,7 +5,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Pieces, Shape};
+use super::{LONGEST_ID, MOST_NAMES, Of, Pieces, Shape};
 
 /// Pieces lie together in blocks of this size.
 const BLOCK: usize = 64 << 10;
@@ -13,6 +13,8 @@ const BLOCK: usize = 64 << 10;
 const MAX_NAME: usize = 32;
 /// So many elements may be something else than what is asked for. Those of honest servers never are.
 const MAX_UNFIT: usize = 100;
+/// What a flag is when it is set.
+const SET: &[u8] = b"true";
 
 /// Where in the answer we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +38,8 @@ enum At {
 enum Role {
     List(usize),
     Single,
+    Names,
+    Flag,
     Other,
 }
 
@@ -165,7 +169,7 @@ impl Cutter {
                 self.role = self.shape.role(&self.name);
                 At::Value
             }
-            (At::Value, b'[') if matches!(self.role, Role::List(_)) => At::Element,
+            (At::Value, b'[') if matches!(self.role, Role::List(_) | Role::Names) => At::Element,
             (At::Value, _) => return Ok(self.begin(At::InValue)),
             (At::Element | At::AfterElement, b']') => At::AfterMember,
             (At::Element, _) => return Ok(self.begin(At::InElement)),
@@ -195,10 +199,15 @@ impl Cutter {
             self.name.extend_from_slice(&part[..room]);
             return;
         }
-        if self.role == Role::Other || self.at == At::InValue && self.role != Role::Single {
+        let is_wanted = match self.role {
+            Role::Single | Role::Flag => self.at == At::InValue,
+            Role::List(_) | Role::Names => self.at == At::InElement,
+            Role::Other => false,
+        };
+        if !is_wanted {
             return;
         }
-        if self.length > self.shape.of.longest() {
+        if self.length > self.longest() {
             self.block.clear();
             return;
         }
@@ -208,6 +217,14 @@ impl Cutter {
             self.block = block;
         }
         self.block.extend_from_slice(part);
+    }
+
+    fn longest(&self) -> usize {
+        match self.role {
+            Role::Names => LONGEST_ID,
+            Role::Flag => SET.len(),
+            _ => self.shape.of.longest(),
+        }
     }
 
     fn end(&mut self) -> Result<(), String> {
@@ -224,7 +241,8 @@ impl Cutter {
         } else {
             At::AfterMember
         };
-        let fits = self.block.len() == self.length && self.shape.of.fits(&self.block);
+        let is_whole = self.block.len() == self.length;
+        let fits = is_whole && self.shape.of.fits(&self.block);
         match self.role {
             Role::List(list) if in_list => {
                 self.elements += 1;
@@ -242,6 +260,16 @@ impl Cutter {
                 }
             }
             Role::Single if fits => self.pieces.single = Some(self.take()),
+            Role::Names
+                if in_list
+                    && is_whole
+                    && Of::Ids.fits(&self.block)
+                    && self.pieces.names.len() < MOST_NAMES =>
+            {
+                let name = self.take();
+                self.pieces.names.push(name);
+            }
+            Role::Flag => self.pieces.flag = is_whole && self.block == SET,
             _ => {}
         }
         Ok(())
@@ -270,6 +298,8 @@ impl Shape {
         match self.lists.iter().position(|list| is(list)) {
             Some(list) => Role::List(list),
             None if self.single.is_some_and(is) => Role::Single,
+            None if self.names.is_some_and(is) => Role::Names,
+            None if self.flag.is_some_and(is) => Role::Flag,
             None => Role::Other,
         }
     }

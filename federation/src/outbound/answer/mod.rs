@@ -47,6 +47,8 @@ pub(crate) const REFUSAL: usize = 64 << 10;
 pub(crate) static SEND_JOIN: Shape = Shape {
     lists: &["state", "auth_chain"],
     single: Some("event"),
+    names: Some("servers_in_room"),
+    flag: Some("members_omitted"),
     of: Of::Events,
     body: 256 << 20,
     elements: 500_000,
@@ -56,6 +58,8 @@ pub(crate) static SEND_JOIN: Shape = Shape {
 pub(crate) static STATE: Shape = Shape {
     lists: &["pdus", "auth_chain"],
     single: None,
+    names: None,
+    flag: None,
     of: Of::Events,
     body: 192 << 20,
     elements: 400_000,
@@ -65,6 +69,8 @@ pub(crate) static STATE: Shape = Shape {
 pub(crate) static STATE_IDS: Shape = Shape {
     lists: &["pdu_ids", "auth_chain_ids"],
     single: None,
+    names: None,
+    flag: None,
     of: Of::Ids,
     body: 32 << 20,
     elements: 400_000,
@@ -74,6 +80,8 @@ pub(crate) static STATE_IDS: Shape = Shape {
 pub(crate) static EVENT_AUTH: Shape = Shape {
     lists: &["auth_chain"],
     single: None,
+    names: None,
+    flag: None,
     of: Of::Events,
     body: 16 << 20,
     elements: 20_000,
@@ -83,6 +91,8 @@ pub(crate) static EVENT_AUTH: Shape = Shape {
 pub(crate) static MISSING_EVENTS: Shape = Shape {
     lists: &["events"],
     single: None,
+    names: None,
+    flag: None,
     of: Of::Events,
     body: 8 << 20,
     elements: 500,
@@ -92,6 +102,8 @@ pub(crate) static MISSING_EVENTS: Shape = Shape {
 pub(crate) static BACKFILL: Shape = Shape {
     lists: &["pdus"],
     single: None,
+    names: None,
+    flag: None,
     of: Of::Events,
     body: 16 << 20,
     elements: 1_000,
@@ -104,6 +116,8 @@ const SHORTEST_EVENT: usize = 100;
 const LONGEST_EVENT: usize = 512 << 10;
 /// Ids have at most 255 bytes; escapes make them longer.
 const LONGEST_ID: usize = 512;
+/// So many servers are believed to be in a room.
+pub(crate) const MOST_NAMES: usize = 10_000;
 /// Nothing more of an answer for so long, and it is given up.
 const STALLED: Duration = Duration::from_secs(30);
 /// How much is looked at before others get their turn.
@@ -116,6 +130,10 @@ pub(crate) struct Shape {
     pub(crate) lists: &'static [&'static str],
     /// A member that is one of what the lists have many of.
     pub(crate) single: Option<&'static str>,
+    /// A member that is a list of servers' names.
+    pub(crate) names: Option<&'static str>,
+    /// A member that is true or not.
+    pub(crate) flag: Option<&'static str>,
     pub(crate) of: Of,
     /// The most bytes.
     pub(crate) body: usize,
@@ -161,6 +179,10 @@ pub(crate) struct Pieces {
     lists: Vec<Vec<Bytes>>,
     /// The value of the shape's single member.
     pub(crate) single: Option<Bytes>,
+    /// The elements of the shape's list of names, the first [`MOST_NAMES`].
+    pub(crate) names: Vec<Bytes>,
+    /// Whether the shape's flag is set.
+    pub(crate) flag: bool,
     /// How many elements were left out, as they can't be what was asked for.
     pub(crate) unfit: usize,
     /// The answer's share of what all may hold; to be kept until it is dealt with.
@@ -172,6 +194,8 @@ impl Pieces {
         Self {
             lists: shape.lists.iter().map(|_| Vec::new()).collect(),
             single: None,
+            names: Vec::new(),
+            flag: false,
             unfit: 0,
             held: AnswerBudget::default(),
         }
@@ -180,6 +204,11 @@ impl Pieces {
     /// Whether there is anything in the shape's first list.
     pub(crate) fn is_empty(&self) -> bool {
         self.lists.first().is_none_or(Vec::is_empty)
+    }
+
+    /// How many elements its lists have, with those that were left out.
+    pub(crate) fn count(&self) -> usize {
+        self.lists.iter().map(Vec::len).sum::<usize>() + self.unfit
     }
 
     /// Takes the elements of one of the shape's lists.

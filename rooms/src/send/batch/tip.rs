@@ -145,6 +145,7 @@ mod tests {
             invited: 0,
             public: false,
             bump: Pos(0),
+            partial: None,
         }
     }
 

@@ -347,7 +347,10 @@ impl<'a> Run<'a> {
         let last = back.len() == 1;
         let mut alone = 0;
         match error {
-            CommitError::StateMoved { .. } | CommitError::Orphaned(_) => {
+            // A duplicate is what another process has made in the same millisecond, upon the same ends.
+            CommitError::StateMoved { .. }
+            | CommitError::DuplicateEvent { .. }
+            | CommitError::Orphaned(_) => {
                 tracing::debug!(room.id = %self.room_id, %error, "deciding again");
                 self.failures += 1;
             }

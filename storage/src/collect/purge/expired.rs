@@ -7,13 +7,15 @@ use crate::Result;
 const PIECE: usize = 1_000;
 
 /// Deletes up to `$2` rows that have expired at `$1`.
-const EXPIRED: [&str; 5] = [
+const EXPIRED: [&str; 6] = [
     "DELETE FROM uia_session WHERE expires_ms <= $1 AND id IN \
      (SELECT id FROM uia_session WHERE expires_ms <= $1 LIMIT $2)",
     "DELETE FROM validation WHERE expires_ms <= $1 AND sid IN \
      (SELECT sid FROM validation WHERE expires_ms <= $1 LIMIT $2)",
     "DELETE FROM login_token WHERE expires_ms <= $1 AND hash IN \
      (SELECT hash FROM login_token WHERE expires_ms <= $1 LIMIT $2)",
+    "DELETE FROM login_as WHERE expires_ms <= $1 AND hash IN \
+     (SELECT hash FROM login_as WHERE expires_ms <= $1 LIMIT $2)",
     "DELETE FROM openid_token WHERE expires_ms <= $1 AND hash IN \
      (SELECT hash FROM openid_token WHERE expires_ms <= $1 LIMIT $2)",
     "DELETE FROM registration_token_pending WHERE expires_ms <= $1 AND session IN \

@@ -12,6 +12,7 @@ mod filters;
 mod inbound;
 mod outbound;
 mod receipts;
+mod services;
 mod sets;
 #[cfg(test)]
 mod tests;
@@ -65,7 +66,8 @@ impl Pass<'_> {
             && self.outbound(&mut purged).await?
             && self.sets(&mut purged).await?
             && self.filters(&mut purged).await?
-            && self.inbound(&mut purged).await?;
+            && self.inbound(&mut purged).await?
+            && self.services(&mut purged).await?;
         if purged.rows > 0 {
             tracing::info!(
                 rows = purged.rows,

@@ -31,6 +31,7 @@ fn facts_of(jobs: &[Job]) -> impl Iterator<Item = &Fact> {
 pub(super) async fn load(store: &Store, tx: &mut Tx, jobs: &[Job]) -> Result<GroupState, Trouble> {
     let mut known = GroupState::default();
     lock_rooms(store, tx, jobs, &mut known).await?;
+    known.partial.look_up(tx, writes_of(jobs)).await?;
     look_up(tx, jobs, &mut known).await?;
     look_up_snapshots(tx, jobs, &mut known).await?;
     look_up_room_ids(tx, jobs, &mut known).await?;
@@ -57,7 +58,7 @@ async fn lock_rooms(
     let query = store
         .sql(
             "SELECT no, room_id, version, state_version, snapshot, extremities, joined, invited, \
-             public, bump FROM room WHERE no IN NUMBERS($1) ORDER BY no FOR_UPDATE",
+             public, bump, partial_join FROM room WHERE no IN NUMBERS($1) ORDER BY no FOR_UPDATE",
         )
         .numbers(rooms);
     for row in tx.rows(query).await? {

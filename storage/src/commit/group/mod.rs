@@ -76,9 +76,13 @@ pub(super) struct Written {
     /// The order after the group's last backfilled event.
     pub(super) back: i64,
     pub(super) committed: bool,
+    /// When, as the timings count.
+    pub(super) committed_at: u64,
 }
 
 async fn write_group(store: &Store, jobs: &[Job], held: Option<Tx>) -> Result<Written, Trouble> {
+    let timings = store.counters().timings();
+    let begun = timings.now();
     let mut tx = match held {
         Some(tx) => tx,
         None => store.begin_commit().await?,
@@ -100,6 +104,7 @@ async fn write_group(store: &Store, jobs: &[Job], held: Option<Tx>) -> Result<Wr
             base: store.core.tail.head(),
             back: 0,
             committed: false,
+            committed_at: 0,
         });
     }
     let found = find(store, &mut tx, &accepted, &known).await?;
@@ -111,6 +116,7 @@ async fn write_group(store: &Store, jobs: &[Job], held: Option<Tx>) -> Result<Wr
     }
     store.crash_if(CrashAt::BeforeCommit);
     commit(store, tx).await?;
+    let committed_at = timings.committed(begun, accepted.len());
     store.crash_if(CrashAt::AfterCommit);
     Ok(Written {
         known,
@@ -120,6 +126,7 @@ async fn write_group(store: &Store, jobs: &[Job], held: Option<Tx>) -> Result<Wr
         base,
         back,
         committed: true,
+        committed_at,
     })
 }
 
@@ -170,9 +177,14 @@ fn answer(store: &Store, jobs: Vec<Job>, written: Written) -> Answered {
             }
             Decision::Refuse(error) => {
                 store.core.counters.refused(1);
-                if let CommitError::StateMoved { room, .. } = &error {
-                    // Whoever decided on it may have read it here.
-                    store.core.caches.rooms.remove(room);
+                // Whoever decided on a room as it was may have read that here.
+                if matches!(
+                    error,
+                    CommitError::StateMoved { .. } | CommitError::DuplicateEvent { .. }
+                ) {
+                    for write in &job.set.rooms {
+                        store.core.caches.rooms.remove(&write.room);
+                    }
                 }
                 Err(error)
             }

@@ -9,9 +9,11 @@ use super::Written;
 use crate::commit::Job;
 use crate::commit::rows::Planned;
 use crate::commit::rows::events::txn_owner;
+use crate::facts::decision::Decision;
 use crate::facts::entry::{EventRestored, LiveEvent, StateChanged};
 use crate::{
-    Entry, EntryKind, Error, EventNo, NewEvent, Pos, Result, RoomNo, ServerNo, Store, StoredEvent,
+    Entry, EntryKind, Error, EventNo, NewEvent, Partial, Pos, Result, RoomNo, RoomWrite, ServerNo,
+    Store, StoredEvent,
 };
 
 /// How often reading other processes' entries is tried before the tail is left behind.
@@ -42,6 +44,7 @@ pub(super) async fn publish(store: &Store, jobs: &[Job], written: &mut Written) 
     }
     reread(store, jobs, written).await?;
     if positions > 0 && !overtaken {
+        store.counters().timings().tells(written.committed_at);
         store.append(&entries, last).await?;
     } else if tail.head() < last && positions > 0 {
         pull(store, last).await?;
@@ -100,7 +103,7 @@ fn events(jobs: &[Job], written: &Written) -> Vec<Vec<Vec<Arc<StoredEvent>>>> {
     };
     let mut all = Vec::with_capacity(jobs.len());
     for (job, decision) in jobs.iter().zip(&written.decisions) {
-        let accepted = matches!(decision, crate::facts::decision::Decision::Accept);
+        let accepted = matches!(decision, Decision::Accept);
         let rooms = job.set.rooms.iter().filter(|_| accepted);
         all.push(
             rooms
@@ -159,7 +162,7 @@ fn remember(
 }
 
 /// What has got its content: there may have been a redaction of it before or in this group, so the database
-/// says what it is now.
+/// says what it is now. And what was decided again, as far as anybody has it.
 async fn reread(store: &Store, jobs: &[Job], written: &Written) -> Result<()> {
     let restored = written
         .plan
@@ -173,20 +176,29 @@ async fn reread(store: &Store, jobs: &[Job], written: &Written) -> Result<()> {
             } => Some(jobs[job].set.rooms[room].restored[restored].no),
             _ => None,
         });
-    let restored: Vec<EventNo> = restored.collect();
-    if !restored.is_empty() {
-        store.reload_events(&restored).await?;
+    let again = accepted(jobs, written).flat_map(|job| &job.set.rooms);
+    let again = again.filter_map(RoomWrite::completes);
+    let again = again.flat_map(|completing| &completing.again);
+    let held = again.map(|again| again.no);
+    let held = held.filter(|no| store.remembered_event(*no).is_some());
+    let stale: Vec<EventNo> = restored.chain(held).collect();
+    if !stale.is_empty() {
+        store.reload_events(&stale).await?;
     }
     Ok(())
+}
+
+/// Those of the write sets that stand.
+fn accepted<'a>(jobs: &'a [Job], written: &'a Written) -> impl Iterator<Item = &'a Job> {
+    let decided = jobs.iter().zip(&written.decisions);
+    let accepted = decided.filter(|(_, decision)| matches!(decision, Decision::Accept));
+    accepted.map(|(job, _)| job)
 }
 
 /// What the write sets have made stale, and the snapshots that are stored from now on.
 fn forget(store: &Store, jobs: &[Job], written: &Written) {
     let caches = &store.core.caches;
-    for (job, decision) in jobs.iter().zip(&written.decisions) {
-        if !matches!(decision, crate::facts::decision::Decision::Accept) {
-            continue;
-        }
+    for job in accepted(jobs, written) {
         for (write, gathered) in job.set.rooms.iter().zip(&job.gathered.rooms) {
             for new in &write.snapshots {
                 store.remember_snapshot(new.no, &new.nodes);
@@ -204,6 +216,9 @@ fn forget(store: &Store, jobs: &[Job], written: &Written) {
                 .map(|member| (member.user, member.membership))
                 .collect();
             store.members_given(write.room, &given);
+            if matches!(write.partial, Partial::Begins(_) | Partial::Ends) {
+                caches.joined_servers.remove(&write.room);
+            }
         }
     }
     for room in &written.plan.summarised {

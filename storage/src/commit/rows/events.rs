@@ -244,7 +244,7 @@ impl<'a> Maker<'a> {
         self.plan.statements.before(
             "INSERT INTO pending_redaction (target, redaction, room, only_from) \
              SELECT target, redaction, room, only_from FROM ROWS($1) AS x WHERE true \
-             ON CONFLICT (target, redaction) DO NOTHING",
+             ON CONFLICT (target, redaction) DO UPDATE SET only_from = excluded.only_from",
             &pending,
         )?;
         let came: Vec<_> = (known.redactions.keys())

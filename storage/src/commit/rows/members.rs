@@ -9,7 +9,7 @@ use super::{Maker, OldMember, Planned};
 use crate::commit::decide::GroupState;
 use crate::commit::gather::MemberChange;
 use crate::engine::sql::rows;
-use crate::{EventNo, KeyNo, Result, RoomNo, ServerNo, StateChange, UserNo};
+use crate::{EventNo, Fact, KeyNo, Result, RoomNo, RoomWrite, ServerNo, StateChange, UserNo};
 
 /// A change of state at its offset, and the membership that it changes.
 type PlacedChange = (i64, (RoomNo, StateChange, Option<MemberChange>));
@@ -95,6 +95,10 @@ impl Maker<'_> {
         }) {
             ends.entry(at).or_insert((offset, offset)).1 = offset;
         }
+        // Those of a room that is completed come when it is said that they are known.
+        for (offset, at) in self.planned(|planned| self.members_known(planned)) {
+            ends.insert(at, (offset, offset));
+        }
         let (mut given, mut begun) = (Vec::new(), BTreeMap::new());
         for (index, job) in self.accepted {
             let writes = job.set.rooms.iter().zip(&job.gathered.rooms).enumerate();
@@ -110,6 +114,19 @@ impl Maker<'_> {
             }
         }
         (given, begun)
+    }
+
+    /// The write whose room's members this says are known.
+    fn members_known(&self, planned: &Planned) -> Option<(usize, usize)> {
+        let Planned::Fact { job, fact } = *planned else {
+            return None;
+        };
+        let set = &self.job(job)?.set;
+        let Fact::MembersKnown(known) = set.facts.get(fact)? else {
+            return None;
+        };
+        let of = |write: &RoomWrite| write.room == known.room && write.completes().is_some();
+        Some((job, set.rooms.iter().position(of)?))
     }
 
     fn members<'c>(

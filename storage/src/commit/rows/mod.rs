@@ -8,6 +8,7 @@ mod activity;
 mod edges;
 pub(super) mod events;
 mod members;
+mod partial;
 mod servers;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -116,6 +117,7 @@ pub(super) fn plan(
     maker.auth_edges(known)?;
     maker.prev_edges(known)?;
     maker.state(known)?;
+    maker.partial(known, now)?;
     maker.facts(&known.facts)?;
     maker.outbound()?;
     maker.plan.bumps = maker.bumps(known);
@@ -184,8 +186,8 @@ pub(super) fn events_of<'a>(
         .flat_map(|write| write.events.iter().map(|event| (write.room, event)))
 }
 
-/// The group's redactions that may be applied, with their rooms: new ones, and those that tell only now what they
-/// redact.
+/// The group's redactions that may be applied, with their rooms: new ones, those that tell only now what they
+/// redact, and those of which it is known only now.
 pub(super) fn redactions_of<'a>(
     accepted: &'a [(usize, &'a Job)],
 ) -> impl Iterator<Item = (RoomNo, EventNo, &'a Redacts)> {
@@ -199,7 +201,13 @@ pub(super) fn redactions_of<'a>(
             redacts.map(|redacts| (write.room, event.no, redacts))
         })
     });
-    new.chain(restored)
+    let writes = accepted.iter().flat_map(|(_, job)| &job.set.rooms);
+    let again = writes.flat_map(|write| {
+        let again = write.completes().map(|completing| &completing.again);
+        let again = again.into_iter().flatten();
+        again.filter_map(|again| Some((write.room, again.no, again.redacts.as_ref()?)))
+    });
+    new.chain(restored).chain(again)
 }
 
 /// Makes the rows, kind by kind.

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::driver_error;
 use super::opening::Opening;
+use crate::Pool;
 
 /// A thread that has had nothing to do for so long ends, and gives back what its connection holds, if it isn't the last.
 const IDLE: Duration = Duration::from_mins(1);
@@ -82,6 +83,18 @@ impl Lane {
         work: impl FnOnce(&mut Connection) -> sqlx::Result<T> + Send + 'static,
     ) -> sqlx::Result<T> {
         self.ask(true, work).await
+    }
+
+    /// Its threads, and how much waits for one.
+    pub(super) fn figures(&self, name: &'static str) -> Pool {
+        let queue = self.0.lock();
+        Pool {
+            name,
+            open: queue.threads,
+            busy: queue.threads.saturating_sub(queue.idle.len()),
+            most: self.0.most,
+            waiting: queue.jobs.len(),
+        }
     }
 
     async fn ask<T: Send + 'static>(

@@ -2,6 +2,7 @@
 
 mod alone;
 mod checkpoint;
+mod copy;
 mod error;
 mod lane;
 mod opening;
@@ -19,6 +20,7 @@ use self::error::driver_error;
 use self::lane::Lane;
 use self::opening::Opening;
 use self::statement::{execute, rows};
+use crate::Pool;
 use crate::engine::sql::{Bound, ReadRow};
 use crate::engine::task::to_its_end;
 pub(crate) use alone::SqliteAlone;
@@ -149,6 +151,14 @@ impl Sqlite {
             writer: self.writer.clone(),
             begun: false,
         })
+    }
+
+    /// The threads that read, and the one that writes.
+    pub(crate) fn pools(&self) -> [Pool; 2] {
+        [
+            self.readers.figures("read"),
+            self.writer.lane.figures("write"),
+        ]
     }
 
     /// Lets what is under way finish, then closes all connections.

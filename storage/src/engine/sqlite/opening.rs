@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 /// How connections are opened.
@@ -38,10 +39,43 @@ impl Opening {
         let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.file, flags)?;
         connection.execute_batch(&self.setup)?;
+        // Else what is asked with other values is planned anew, each time: with statistics that nobody has gathered.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.set_prepared_statement_cache_capacity(self.statements);
         if let Some(care) = &self.care {
             care.opened(&connection);
         }
         Ok(connection)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+
+    #[test]
+    fn what_is_asked_with_other_values_is_not_planned_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("db");
+        Connection::open(&file).unwrap();
+        let opening = Opening {
+            file,
+            setup: "CREATE TABLE e (no INTEGER PRIMARY KEY, room INTEGER, depth INTEGER, ord INTEGER); \
+                    CREATE INDEX h ON e (room, depth, ord) WHERE ord IS NOT NULL;"
+                .to_owned(),
+            only_read: false,
+            statements: 1,
+            care: None,
+        };
+        let connection = opening.open().unwrap();
+        let text = "SELECT no FROM e WHERE room = $1 AND ord IS NOT NULL \
+                    AND (depth, ord) <= ($2, $3) AND ord <= $4 ORDER BY depth DESC, ord DESC";
+        for turn in 0..3 {
+            let mut statement = connection.prepare_cached(text).unwrap();
+            assert!(!statement.exists([turn, turn, turn, turn]).unwrap());
+            assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+        }
     }
 }

@@ -13,6 +13,12 @@ rows! {
 }
 
 rows! {
+    struct Hash {
+        hash: String,
+    }
+}
+
+rows! {
     struct User {
         user_no: UserNo,
     }
@@ -28,6 +34,10 @@ pub(super) struct Flags {
     silenced: Vec<User>,
     /// Whose tokens for a login end.
     login_tokens: Vec<User>,
+    /// Who acts as others no longer.
+    acting: Vec<User>,
+    /// Tokens for that which end.
+    acted: Vec<Hash>,
 }
 
 impl Flags {
@@ -38,6 +48,9 @@ impl Flags {
             AccountFlag::Suspended => &mut self.suspended,
         };
         set.push(Flag { user_no, is_so });
+        if is_so != (flag == AccountFlag::Admin) {
+            self.ends_acting(user_no);
+        }
         if is_so && flag == AccountFlag::Locked {
             self.silenced.push(User { user_no });
             self.ends_logins(user_no);
@@ -45,8 +58,25 @@ impl Flags {
     }
 
     /// What other devices of the user could log in with is no good any more.
-    pub(super) fn ends_logins(&mut self, user_no: UserNo) {
+    fn ends_logins(&mut self, user_no: UserNo) {
         self.login_tokens.push(User { user_no });
+    }
+
+    /// The user's sessions end, and what hangs on them.
+    pub(super) fn ends_sessions(&mut self, user_no: UserNo) {
+        self.ends_logins(user_no);
+        self.ends_acting(user_no);
+    }
+
+    /// The user acts as others no longer.
+    fn ends_acting(&mut self, user_no: UserNo) {
+        self.acting.push(User { user_no });
+    }
+
+    /// A token by which somebody acts as another ends.
+    pub(super) fn ends_acted(&mut self, hash: &str) {
+        let hash = hash.to_owned();
+        self.acted.push(Hash { hash });
     }
 
     pub(super) fn write(&self, statements: &mut Statements) -> Result<()> {
@@ -73,6 +103,14 @@ impl Flags {
         statements.before(
             "DELETE FROM login_token WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
             &self.login_tokens,
+        )?;
+        statements.before(
+            "DELETE FROM login_as WHERE by_user IN (SELECT user_no FROM ROWS($1) AS x)",
+            &self.acting,
+        )?;
+        statements.before(
+            "DELETE FROM login_as WHERE hash IN (SELECT hash FROM ROWS($1) AS x)",
+            &self.acted,
         )
     }
 }

@@ -108,6 +108,7 @@ impl Accounts {
         match change {
             AccountChange::Login { login, .. } => self.made.contains(&login.tokens.access_hash),
             AccountChange::Refresh { tokens, .. } => self.made.contains(&tokens.access_hash),
+            AccountChange::AddDevice(new) => self.has_device(new.user, &new.device),
             AccountChange::Dehydrate(new) => self.dehydrated.is_there(new),
             AccountChange::RemoveDehydrated { user, device } => !self.has_device(*user, device),
             // A hash has a salt: nobody else's is the same.
@@ -137,6 +138,9 @@ impl Accounts {
                 *known != self.has_device(login.user, &login.device_id)
                     || self.has_ended(login.user)
                     || !login.proof.as_ref().is_none_or(proves)
+            }
+            AccountChange::AddDevice(new) => {
+                self.has_device(new.user, &new.device) || !self.passwords.contains_key(&new.user)
             }
             AccountChange::Create { user, .. } => self.existing.contains(user),
             AccountChange::Upgrade { user, .. } => {

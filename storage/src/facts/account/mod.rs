@@ -52,6 +52,8 @@ pub enum AccountChange {
         /// Whether the device was there when this was decided.
         known: bool,
     },
+    /// A device comes without tokens: an application service acts as it. Refused if it is there, or the account isn't.
+    AddDevice(NewDevice),
     /// A refresh token gives out new tokens, and is good until one of those is used.
     Refresh {
         /// Whose.
@@ -153,6 +155,13 @@ pub enum AccountChange {
         /// Of which device.
         device: OwnedDeviceId,
     },
+    /// A token by which an administrator acts as the user ends.
+    EndLoginAs {
+        /// As whom.
+        user: UserNo,
+        /// Its hash.
+        hash: String,
+    },
     /// The account ends: its profile goes, its name stays taken, and its password opens nothing.
     Deactivate {
         /// Whose.
@@ -163,6 +172,21 @@ pub enum AccountChange {
         /// What is to be done then, written down in the same moment.
         task: Option<NewTask>,
     },
+}
+
+/// A device without tokens.
+#[derive(Debug, Clone)]
+pub struct NewDevice {
+    /// Whose.
+    pub user: UserNo,
+    /// Which.
+    pub device: OwnedDeviceId,
+    /// Its name.
+    pub name: Option<String>,
+    /// From where it was made, if that was by its user or who acts for them.
+    pub ip: Option<String>,
+    /// When, in milliseconds since 1970.
+    pub now_ms: i64,
 }
 
 /// A task that is written down together with a change.
@@ -210,6 +234,7 @@ impl AccountChange {
         match self {
             Self::Login { login, .. } => login.user,
             Self::Dehydrate(new) => new.user,
+            Self::AddDevice(new) => new.user,
             Self::Create { user, .. }
             | Self::Seen { user, .. }
             | Self::Refresh { user, .. }
@@ -223,6 +248,7 @@ impl AccountChange {
             | Self::Flag { user, .. }
             | Self::Proved { user, .. }
             | Self::EndTokens { user, .. }
+            | Self::EndLoginAs { user, .. }
             | Self::Deactivate { user, .. } => *user,
         }
     }

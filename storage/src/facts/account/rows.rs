@@ -3,6 +3,7 @@
 use ruma::OwnedDeviceId;
 
 use super::AccountChange;
+use super::NewDevice;
 use super::dehydrated;
 use super::flags::Flags;
 use super::held::Accounts;
@@ -78,7 +79,7 @@ rows! {
         user_no: UserNo,
         device_id: &'a OwnedDeviceId,
         name: Option<&'a str>,
-        ip: &'a str,
+        ip: Option<&'a str>,
         now_ms: i64,
         proved_ms: Option<i64>,
     }
@@ -266,6 +267,17 @@ impl AccountRows<'_> {
     }
 }
 
+fn added(new: &NewDevice) -> Seen<'_> {
+    Seen {
+        user_no: new.user,
+        device_id: &new.device,
+        name: new.name.as_deref(),
+        ip: new.ip.as_deref(),
+        now_ms: new.now_ms,
+        proved_ms: None,
+    }
+}
+
 fn task_row(task: &NewTask) -> Task<'_> {
     Task {
         no: task.no,
@@ -300,6 +312,7 @@ impl<'a> AccountRows<'a> {
                 now_ms: *now_ms,
             }),
             AccountChange::Login { login, known } => self.login(login, *known),
+            AccountChange::AddDevice(new) => self.seen.push(added(new)),
             AccountChange::Refresh {
                 user,
                 device,
@@ -320,10 +333,7 @@ impl<'a> AccountRows<'a> {
             AccountChange::Dehydrate(_) => {}
             AccountChange::RemoveDehydrated { user, device } => self.remove(*user, [device]),
             AccountChange::EndSessions { user, except, .. } => {
-                self.flags.ends_logins(*user);
-                let devices = held.devices.get(user).into_iter().flatten();
-                let ended = devices.filter(|device| Some(*device) != except.as_ref());
-                self.remove(*user, ended);
+                self.end_sessions(*user, except.as_ref(), held);
             }
             AccountChange::Password { user, hash, .. } => self.passwords.push(Password {
                 user_no: *user,
@@ -347,6 +357,7 @@ impl<'a> AccountRows<'a> {
                 device_id: device,
                 at_ms: *at_ms,
             }),
+            AccountChange::EndLoginAs { hash, .. } => self.flags.ends_acted(hash),
             AccountChange::EndTokens { user, device } => self.tokens.expire(*user, device),
             AccountChange::Deactivate { user, erase, task } => {
                 let user_no = *user;
@@ -355,6 +366,12 @@ impl<'a> AccountRows<'a> {
                 self.tasks.extend(task.as_ref().map(task_row));
             }
         }
+    }
+
+    fn end_sessions(&mut self, user: UserNo, except: Option<&OwnedDeviceId>, held: &'a Accounts) {
+        self.flags.ends_sessions(user);
+        let devices = held.devices.get(&user).into_iter().flatten();
+        self.remove(user, devices.filter(|device| Some(*device) != except));
     }
 
     fn login(&mut self, login: &'a NewLogin, known: bool) {
@@ -366,7 +383,7 @@ impl<'a> AccountRows<'a> {
             user_no,
             device_id,
             name: login.device_name.as_deref(),
-            ip: &login.ip,
+            ip: Some(&login.ip),
             now_ms: login.now_ms,
             proved_ms: login.proved.then_some(login.now_ms),
         });

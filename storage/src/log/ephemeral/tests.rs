@@ -30,6 +30,26 @@ fn typing_ends_by_itself() {
     assert!(!stream.set(ROOM, alice, None));
 }
 
+#[test]
+fn who_follows_all_rooms_is_told_of_each_that_changed_once() {
+    let stream = Ephemeral::new(Clock::manual(0), Positions::new(ProcessId::ONLY, 0));
+    let (alice, other) = (user_id!("@alice:a"), RoomNo(2));
+    let news = stream.changes();
+    assert_eq!(stream.changed_since(0), (0, vec![]));
+    stream.set(ROOM, alice, HALF);
+    stream.set(other, alice, HALF);
+    stream.set(ROOM, alice, None);
+    // That she goes on is no news.
+    stream.set(other, alice, HALF);
+    assert!(news.has_changed().unwrap());
+    let (changes, rooms) = stream.changed_since(0);
+    assert_eq!(rooms, [other, ROOM]);
+    assert_eq!(*news.borrow(), changes);
+    assert_eq!(stream.changed_since(changes), (changes, vec![]));
+    assert!(hears(&stream, ProcessId(9), 50, true));
+    assert_eq!(stream.changed_since(changes).1, [ROOM]);
+}
+
 /// Alice types, or not, by what a process says at its position. Whether that changes anything.
 fn hears(here: &Ephemeral, by: ProcessId, position: i64, types: bool) -> bool {
     let (changed, _) = here.hear(by, &[(position, alice_types(types))], position);

@@ -23,6 +23,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -60,6 +61,8 @@ pub struct Presence {
     moved: Notify,
     /// Other servers are to be told something.
     out: Notify,
+    /// Somebody has changed, for who follows all.
+    followed: Notify,
 }
 
 impl Presence {
@@ -70,6 +73,7 @@ impl Presence {
             untold: Notify::new(),
             moved: Notify::new(),
             out: Notify::new(),
+            followed: Notify::new(),
         }
     }
 
@@ -81,11 +85,14 @@ impl Presence {
     fn changed(&self, people: MutexGuard<'_, People>) {
         let (untold, moved) = (people.rooms.has_untold(), people.have_moved());
         let out = people.out.as_ref().is_some_and(|out| !out.is_empty());
+        let followed = people.followed.as_ref();
+        let followed = followed.is_some_and(|users| !users.is_empty());
         drop(people);
         for (any, notify) in [
             (untold, &self.untold),
             (moved, &self.moved),
             (out, &self.out),
+            (followed, &self.followed),
         ] {
             if any {
                 notify.notify_one();
@@ -124,6 +131,23 @@ impl Presence {
                 return out;
             }
             self.out.notified().await;
+        }
+    }
+
+    /// From now on, or no longer, somebody follows who changes by [`Presence::changed_users`].
+    pub fn watch_all(&self, follows: bool) {
+        self.people().followed = follows.then(BTreeSet::new);
+    }
+
+    /// Whose state or words have changed since this was asked last, of whichever server they are. Waits until there is
+    /// somebody.
+    pub async fn changed_users(&self) -> BTreeSet<UserNo> {
+        loop {
+            let users = self.people().followed.as_mut().map(std::mem::take);
+            if let Some(users) = users.filter(|users| !users.is_empty()) {
+                return users;
+            }
+            self.followed.notified().await;
         }
     }
 

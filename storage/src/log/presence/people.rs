@@ -19,6 +19,8 @@ const REPEAT: Duration = Duration::from_mins(25);
 const SETTLED: Duration = Duration::from_secs(5);
 /// How many of these are remembered.
 const MOST_CAME: usize = 10_000;
+/// And of those who have changed, until who follows them looks.
+const MOST_FOLLOWED: usize = 10_000;
 
 /// How much is held: people, and their places in rooms.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +58,8 @@ pub(super) struct People {
     came: VecDeque<(Duration, RoomNo, UserNo)>,
     /// What other servers are to be told, if somebody tells them.
     pub(super) out: Option<OutgoingPresence>,
+    /// Who has changed, of all, if somebody follows that.
+    pub(super) followed: Option<BTreeSet<UserNo>>,
 }
 
 impl People {
@@ -72,6 +76,7 @@ impl People {
             moved: HashSet::new(),
             came: VecDeque::new(),
             out: None,
+            followed: None,
         }
     }
 
@@ -242,6 +247,12 @@ impl People {
                 if wakes {
                     self.rooms.tell(*room);
                 }
+            }
+            if let Some(followed) = self.followed.as_mut()
+                && wakes
+                && followed.len() < MOST_FOLLOWED
+            {
+                followed.insert(user);
             }
             if (person.is_told_here(alone) || person.was_left(now))
                 && let Some(out) = &mut self.out

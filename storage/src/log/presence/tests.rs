@@ -54,6 +54,23 @@ fn goes(people: &mut People, user: UserNo, now: Duration) {
     people.change_devices(user, now, |devices, _| devices.synced(device_id!("D"), now));
 }
 
+#[test]
+fn who_follows_all_hears_of_everybody_who_changes() {
+    let mut people = people();
+    comes(&mut people, ADA, &[ONE], secs(0));
+    assert_eq!(people.followed, None, "nobody follows them");
+    people.followed = Some(BTreeSet::new());
+    comes(&mut people, BOB, &[], secs(0));
+    let followed = people.followed.replace(BTreeSet::new());
+    assert_eq!(followed, Some(BTreeSet::from([BOB])));
+    // That somebody does something is no change of what others see of them at once.
+    people.change_devices(BOB, secs(1), |devices, _| {
+        devices.acts(device_id!("D"), secs(1));
+    });
+    let followed = people.followed.take();
+    assert_eq!(followed, Some(BTreeSet::new()));
+}
+
 /// Whom a reader in these rooms is told of, and what.
 fn told(
     people: &People,

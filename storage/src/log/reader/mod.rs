@@ -20,6 +20,7 @@
 
 mod cursor;
 mod pace;
+pub(crate) mod progress;
 mod turn;
 
 use std::error::Error;
@@ -120,6 +121,10 @@ impl<W: LogWork> LogReader<W> {
         tracing::debug!(reader = self.name, "this process reads the log");
         let mut turn = Turn::new(self, lease, stop);
         let ended = turn.read(pace).await;
+        // One that fails, and that no other process takes over, stays where it is.
+        if ended.is_ok() || self.store.is_shared() {
+            self.store.core.readers.end(&self.name);
+        }
         if let Err(error) = turn.end().await {
             tracing::warn!(reader = self.name, %error, "a reader's end can't be written down");
         }

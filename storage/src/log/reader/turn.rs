@@ -55,6 +55,8 @@ impl<'a, W: LogWork> Turn<'a, W> {
             Some(at) => self.at = at,
             None => return Ok(()),
         }
+        let readers = &self.reader.store.core.readers;
+        let reached = readers.begin(&self.reader.name, self.at);
         let mut heads = log.subscribe();
         loop {
             let head = *heads.borrow_and_update();
@@ -62,6 +64,7 @@ impl<'a, W: LogWork> Turn<'a, W> {
                 if !self.stretch(head, pace).await? {
                     return Ok(());
                 }
+                reached.is(self.at);
             }
             if !self.wait(&mut heads).await? {
                 return Ok(());

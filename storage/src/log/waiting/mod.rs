@@ -152,13 +152,21 @@ impl Drop for Interest {
 
 impl Signal {
     async fn changed(&self, seen: &AtomicU64, counters: &Counters) {
+        // What came while nobody waited is no delivery: it may have been read already.
+        self.committed.store(0, Ordering::Relaxed);
+        let mut waited = false;
         loop {
             let count = self.count.load(Ordering::Acquire);
             if seen.swap(count, Ordering::AcqRel) != count {
+                if waited {
+                    let committed = self.committed.swap(0, Ordering::Relaxed);
+                    counters.timings().delivered(committed);
+                }
                 return;
             }
             counters.waits(1);
             self.notify.notified().await;
+            waited = true;
         }
     }
 }

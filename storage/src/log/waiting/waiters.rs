@@ -65,10 +65,14 @@ pub(super) struct Signal {
     pub(super) follows: AtomicBool,
     /// Whether it follows presence.
     pub(super) presence: AtomicBool,
+    /// When what woke it first was committed; 0: not known, or nothing has.
+    pub(super) committed: AtomicU64,
 }
 
 impl Signal {
-    fn wake(&self) {
+    fn wake(&self, committed: u64) {
+        let at = &self.committed;
+        let _ = at.compare_exchange(0, committed, Ordering::Relaxed, Ordering::Relaxed);
         self.count.fetch_add(1, Ordering::AcqRel);
         self.notify.notify_one();
     }
@@ -229,7 +233,7 @@ impl Waiters {
             user.rooms = None;
             user.connections
                 .iter()
-                .for_each(|(_, signal)| signal.wake());
+                .for_each(|(_, signal)| signal.wake(0));
         }
     }
 
@@ -240,6 +244,7 @@ impl Waiters {
         sharing: &Sharing,
         counters: &Counters,
     ) {
+        let committed = counters.timings().told();
         if self.users.is_empty() {
             return;
         }
@@ -278,9 +283,9 @@ impl Waiters {
                 seen.remove(&state.room);
             }
         }
-        self.wake(&woken, counters);
+        self.wake_those(&woken, committed, counters, |_| true);
         following.retain(|user| !woken.contains(user));
-        self.wake_those(&following, counters, |signal| {
+        self.wake_those(&following, committed, counters, |signal| {
             signal.follows.load(Ordering::Acquire)
         });
     }
@@ -302,7 +307,7 @@ impl Waiters {
         for room in rooms {
             self.hear(*room, &mut woken);
         }
-        self.wake(&woken, counters);
+        self.wake_those(&woken, 0, counters, |_| true);
     }
 
     /// Wakes connections that follow presence of those in the rooms that `next` gives, until there are no more or so many
@@ -327,7 +332,7 @@ impl Waiters {
             });
             woken.extend(members);
         }
-        self.wake_those(&woken, counters, follows);
+        self.wake_those(&woken, 0, counters, follows);
         woken.len()
     }
 
@@ -353,20 +358,18 @@ impl Waiters {
         }
     }
 
-    fn wake(&self, users: &HashSet<UserNo>, counters: &Counters) {
-        self.wake_those(users, counters, |_| true);
-    }
-
+    /// Wakes for what was committed then; 0: for what isn't in the log.
     fn wake_those(
         &self,
         users: &HashSet<UserNo>,
+        committed: u64,
         counters: &Counters,
         which: impl Fn(&Signal) -> bool,
     ) {
         let woken = users.iter().filter_map(|user| self.users.get(user));
         let signals = woken.flat_map(|user| &user.connections);
         let signals = signals.filter(|(_, signal)| which(signal));
-        let count = signals.map(|(_, signal)| signal.wake()).count();
+        let count = signals.map(|(_, signal)| signal.wake(committed)).count();
         counters.wake_ups(count);
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rhizome_protocol::Pdu;
-use ruma::{OwnedEventId, OwnedRoomId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
 
 use super::{KINDS, RoomSummary};
 use crate::engine::db::Tx;
@@ -25,7 +25,16 @@ rows! {
         history_visibility: Option<&'a str>,
         guest_access: Option<&'a str>,
         replacement: Option<&'a str>,
+        creator: Option<&'a str>,
     }
+}
+
+/// What is written of a room.
+#[derive(Default)]
+struct Written {
+    summary: RoomSummary,
+    /// Who has made it: lists of rooms are put in order by that, nothing else asks for it.
+    creator: Option<OwnedUserId>,
 }
 
 const READ: &str = "\
@@ -42,9 +51,9 @@ macro_rules! insert {
     ($conflict:literal) => {
         concat!(
             "INSERT INTO room_summary (room, name, topic, avatar, alias, room_type, federate, \
-             encryption, join_rule, allowed, history_visibility, guest_access, replacement) \
+             encryption, join_rule, allowed, history_visibility, guest_access, replacement, creator) \
              SELECT room, name, topic, avatar, alias, room_type, federate, encryption, join_rule, \
-             allowed, history_visibility, guest_access, replacement FROM ROWS($1) AS x WHERE true \
+             allowed, history_visibility, guest_access, replacement, creator FROM ROWS($1) AS x WHERE true \
              ON CONFLICT (room) DO ",
             $conflict
         )
@@ -56,11 +65,11 @@ const UPSERT: &str = insert!(
      alias = excluded.alias, room_type = excluded.room_type, federate = excluded.federate, \
      encryption = excluded.encryption, join_rule = excluded.join_rule, allowed = excluded.allowed, \
      history_visibility = excluded.history_visibility, guest_access = excluded.guest_access, \
-     replacement = excluded.replacement"
+     replacement = excluded.replacement, creator = excluded.creator"
 );
 
-/// A commit that came in between has written what is so now.
-const FILL: &str = insert!("NOTHING");
+/// A commit that came in between has written what is so now; who made the room is so always.
+const FILL: &str = insert!("UPDATE SET creator = excluded.creator");
 
 /// Writes what the rooms' current states say within the transaction that has changed them. `keys`: the numbers of
 /// [`KINDS`].
@@ -70,19 +79,18 @@ pub(crate) async fn write(tx: &mut Tx, rooms: &BTreeSet<RoomNo>, keys: &[KeyNo])
         .numbers(rooms.iter().copied())
         .numbers(keys.iter().copied());
     let entries = tx.rows(query).await?;
-    let summaries = summaries(rooms.iter().copied(), &entries)?;
-    let query = tx.sql(UPSERT).rows(&rows_of(&summaries)?);
+    let written = written(rooms.iter().copied(), &entries)?;
+    let query = tx.sql(UPSERT).rows(&rows_of(&written)?);
     tx.execute(query).await?;
     Ok(())
 }
 
 /// What these rooms' entries say.
-fn summaries(
+fn written(
     rooms: impl Iterator<Item = RoomNo>,
     entries: &[ReadRow],
-) -> Result<BTreeMap<RoomNo, RoomSummary>> {
-    let mut summaries: BTreeMap<RoomNo, RoomSummary> =
-        rooms.map(|room| (room, RoomSummary::default())).collect();
+) -> Result<BTreeMap<RoomNo, Written>> {
+    let mut all: BTreeMap<RoomNo, Written> = rooms.map(|room| (room, Written::default())).collect();
     for row in entries {
         let event_id: OwnedEventId = row.get("event_id")?;
         let pdu = Pdu::from_stored(row.get("version")?, event_id, row.get("json")?)
@@ -93,14 +101,18 @@ fn summaries(
         } else {
             pdu
         };
-        summaries.entry(row.get("room")?).or_default().take(&pdu);
+        let written = all.entry(row.get("room")?).or_default();
+        written.summary.take(&pdu);
+        if pdu.kind() == "m.room.create" {
+            written.creator = Some(pdu.sender().to_owned());
+        }
     }
-    Ok(summaries)
+    Ok(all)
 }
 
-fn rows_of(summaries: &BTreeMap<RoomNo, RoomSummary>) -> Result<Vec<SummaryRow<'_>>> {
-    let mut rows = Vec::with_capacity(summaries.len());
-    for (room, summary) in summaries {
+fn rows_of(all: &BTreeMap<RoomNo, Written>) -> Result<Vec<SummaryRow<'_>>> {
+    let mut rows = Vec::with_capacity(all.len());
+    for (room, Written { summary, creator }) in all {
         let allowed = match summary.allowed.as_slice() {
             [] => None,
             rooms => Some(serde_json::to_string(rooms)?),
@@ -119,6 +131,7 @@ fn rows_of(summaries: &BTreeMap<RoomNo, RoomSummary>) -> Result<Vec<SummaryRow<'
             history_visibility: summary.history_visibility.as_deref(),
             guest_access: summary.guest_access.as_deref(),
             replacement: summary.replacement.as_deref(),
+            creator: creator.as_deref().map(UserId::as_str),
         });
     }
     Ok(rows)
@@ -180,7 +193,11 @@ impl Store {
         found.collect()
     }
 
-    async fn fill_summaries(&self, rooms: &[RoomNo]) -> Result<BTreeMap<RoomNo, RoomSummary>> {
+    /// Writes what these rooms' states say of them.
+    pub(in crate::rooms) async fn fill_summaries(
+        &self,
+        rooms: &[RoomNo],
+    ) -> Result<BTreeMap<RoomNo, RoomSummary>> {
         let query = self
             .sql("SELECT no FROM room WHERE no IN NUMBERS($1) AND version IS NOT NULL")
             .numbers(rooms.iter().copied());
@@ -196,13 +213,14 @@ impl Store {
             .sql(ENTRIES)
             .numbers(known.iter().copied())
             .numbers(self.summary_keys().await?.iter().copied());
-        let summaries = summaries(known.into_iter(), &self.rows(query).await?)?;
-        let query = self.sql(FILL).rows(&rows_of(&summaries)?);
+        let written = written(known.into_iter(), &self.rows(query).await?)?;
+        let query = self.sql(FILL).rows(&rows_of(&written)?);
         if let Err(error) = self.execute(query).await {
             // They are known all the same; who asks next tries again.
             tracing::warn!(%error, "summaries of rooms can't be written");
         }
-        Ok(summaries)
+        let summaries = written.into_iter();
+        Ok(summaries.map(|(room, one)| (room, one.summary)).collect())
     }
 }
 

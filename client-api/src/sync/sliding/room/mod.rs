@@ -146,9 +146,11 @@ impl Teller<'_> {
             ..RoomWindow::default()
         };
         let window = window.unwrap_or(&nothing);
+        // Who wants all members is told of them when they are known.
+        let is_new = window.completed.is_some() && pick.config.state.members().is_none();
         let from = match pick.how {
-            How::Whole => None,
-            How::Since(from) => Some(from),
+            How::Since(from) if !is_new => Some(from),
+            How::Since(_) | How::Whole => None,
         };
         let (row, upto) = (&pick.row, self.loader.upto);
         let scope = |standing, upto, left| Scope {
@@ -345,7 +347,7 @@ impl Teller<'_> {
         part.avatar = changed(1)
             .then_some(avatar)
             .filter(|it| !whole || it.is_some());
-        let moved = !window.members.is_empty();
+        let moved = !window.members.is_empty() || window.completed.is_some();
         if scope.left.is_some() {
             return Ok(());
         }

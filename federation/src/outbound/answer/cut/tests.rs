@@ -6,6 +6,8 @@ use crate::outbound::answer::{Of, Purpose};
 static EVENTS: Shape = Shape {
     lists: &["state", "auth_chain"],
     single: Some("event"),
+    names: Some("servers_in_room"),
+    flag: Some("members_omitted"),
     of: Of::Events,
     body: 1 << 20,
     elements: 1_000,
@@ -14,6 +16,8 @@ static EVENTS: Shape = Shape {
 static IDS: Shape = Shape {
     lists: &["pdu_ids"],
     single: None,
+    names: None,
+    flag: None,
     of: Of::Ids,
     body: 1 << 20,
     elements: 3,
@@ -42,7 +46,7 @@ fn pieces_are_those_of_a_parser_however_the_bytes_come() {
     let chain: Vec<_> = (40..60).map(event).collect();
     let text = format!(
         "{{ \"origin\" : \"a\\\"}}\", \"st\\\"ate\":[1], \"state\":[{}] ,\"n\":-1.5,\"event\": {},\n\"other\":{{\"state\":[1]}},\
-         \"auth_chain\" : [ {} ],\"members_omitted\":false}} ",
+         \"auth_chain\" : [ {} ],\"members_omitted\":true ,\"servers_in_room\":[\"a\", 7,\"b:1\"]}} ",
         state.join(" , "),
         event(77),
         chain.join(",")
@@ -55,8 +59,25 @@ fn pieces_are_those_of_a_parser_however_the_bytes_come() {
             assert_eq!(pieces.lists[1], chain);
             assert_eq!(pieces.single.as_deref(), Some(event(77).as_bytes()));
             assert_eq!(pieces.unfit, 0);
+            assert_eq!(pieces.names, [r#""a""#, r#""b:1""#]);
+            assert!(pieces.flag);
         }
     }
+    for flag in ["false", "1", "truer", "\"true\"", "[true]", "{\"a\":true}"] {
+        let text = format!("{{\"members_omitted\":{flag},\"servers_in_room\":{{\"a\":[\"b\"]}}}}");
+        let pieces = cut(&EVENTS, &text, 3).unwrap();
+        assert!(!pieces.flag && pieces.names.is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn names_are_counted_and_the_first_are_believed() {
+    let names: Vec<_> = (0..MOST_NAMES + 5).map(|at| format!("\"s{at}\"")).collect();
+    let text = format!("{{\"servers_in_room\":[{}]}}", names.join(","));
+    let pieces = cut(&EVENTS, &text, 999).unwrap();
+    assert_eq!(pieces.names, names[..MOST_NAMES]);
+    let long = format!("{{\"servers_in_room\":[\"{}\"]}}", "a".repeat(600));
+    assert!(cut(&EVENTS, &long, 999).unwrap().names.is_empty());
 }
 
 #[test]

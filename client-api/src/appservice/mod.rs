@@ -1,0 +1,4 @@
+//! What application services alone may ask.
+
+pub(crate) mod list;
+pub(crate) mod ping;
