@@ -5,9 +5,11 @@ tests/synapse/servers.py, with limits out of the way.
 """
 
 import argparse
+import json
 import os
 import pathlib
 import resource
+import secrets
 import shutil
 import subprocess
 import sys
@@ -18,10 +20,12 @@ import urllib.parse
 HERE = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HERE / "tests" / "synapse"))
 from certificates import certificate, write_pem  # noqa: E402
-from servers import SECRET, Failed, Rhizome, Synapse  # noqa: E402
+from servers import SECRET, Failed, Rhizome, Synapse, free_port  # noqa: E402
 
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE / "target")).resolve()
 TICK = os.sysconf("SC_CLK_TCK")
+# The scenario that needs application services, which no other has, and how many.
+SERVICES, HOW_MANY = "services", 10
 # For accounts without passwords.
 JWT_SECRET = "what the tokens of this run alone are signed with"
 
@@ -37,6 +41,7 @@ def arguments():
     parser.add_argument("--waiting", metavar="N", help="how many of them wait in /sync")
     parser.add_argument("--searched", metavar="N", help="messages of the scenario that searches")
     parser.add_argument("--people", metavar="N", help="users of the scenario that searches for people")
+    parser.add_argument("--service-rooms", metavar="N", help="rooms of each service of the scenario with services")
     parser.add_argument("--idle", metavar="N", help="connections of the idle scenarios")
     parser.add_argument("--quick", action="store_true", help="small counts, to see that it works")
     parser.add_argument("--rhizome", metavar="FILE", help="another binary of Rhizome")
@@ -59,20 +64,22 @@ def database(name, locale):
     return server.hostname, server.port, name
 
 
-def rhizome(binary, folder, ca, postgres):
+def rhizome(binary, folder, ca, postgres, services):
     url = None
     if postgres:
         host, port, name = database(f"bench_{folder.name.replace('-', '_')}", "C.UTF-8")
         url = f"postgres://postgres@{host}:{port}/{name}"
     limits = "\n[http]\nmax_connections = 20000\nmax_connections_per_address = 20000\nmax_request_size = \"2 GiB\"\n[media]\nmax_upload_size = \"2 GiB\"\n[push]\nallow_http = true\nallowed_ranges = [\"127.0.0.0/8\"]\n"
+    limits += f"[appservices]\nfiles = {json.dumps([str(file) for file in services])}\n"
     limits += f'[jwt]\nalgorithm = "HS256"\nsecret = "{JWT_SECRET}"\ncreate_accounts = true\n'
     return Rhizome(binary, folder, ca, cable=False, database=url, more=limits)
 
 
-def synapse(folder, ca, postgres):
+def synapse(folder, ca, postgres, services):
     many = {"per_second": 1000000, "burst_count": 1000000}
     more = {
         "filter_timeline_limit": -1,
+        "app_service_config_files": [str(file) for file in services],
         "max_upload_size": "2G",
         "rc_media_create": many,
         "rc_message": many,
@@ -94,6 +101,33 @@ def synapse(folder, ca, postgres):
             "args": {"user": "postgres", "host": host, "port": port, "dbname": name},
         }
     return Synapse(folder, ca, cable=False, more=more)
+
+
+# ---- application services
+
+
+def services(folder):
+    """Registrations of services that the load tool records, and a file that tells it of them."""
+    files, lines = [], []
+    (folder / "services").mkdir()
+    for number in range(HOW_MANY):
+        sender, token, port = f"service{number}", secrets.token_hex(32), free_port()
+        # JSON is YAML.
+        registration = {
+            "id": sender,
+            "url": f"http://127.0.0.1:{port}",
+            "as_token": token,
+            "hs_token": secrets.token_hex(32),
+            "sender_localpart": sender,
+            "rate_limited": False,
+            "namespaces": {"users": [{"exclusive": True, "regex": f"@service{number}_.*"}]},
+        }
+        files.append(folder / "services" / f"{number}.yaml")
+        files[-1].write_text(json.dumps(registration))
+        lines.append(f"{port} {sender} {token}\n")
+    told = folder / "services" / "told"
+    told.write_text("".join(lines))
+    return files, told
 
 
 # ---- the machine
@@ -134,7 +168,7 @@ def ours(processes):
 # ---- one pair
 
 
-def measure(label, pair, options, out):
+def measure(label, pair, options, out, told):
     """Runs the tool against a pair; the share of the machine that others took meanwhile."""
     command = [
         str(TARGET / "release" / "rhizome-bench"),
@@ -147,12 +181,14 @@ def measure(label, pair, options, out):
         cluster = os.environ["RHIZOME_TEST_POSTGRES_PID"]
         command += ["--database-pid", cluster]
         processes.add(int(cluster))
-    for name in ["only", "seconds", "time_limit", "members", "waiting", "searched", "people", "idle"]:
+    for name in ["only", "seconds", "time_limit", "members", "waiting", "searched", "people", "service_rooms", "idle"]:
         value = getattr(options, name)
         if value:
             command += [f"--{name.replace('_', '-')}", value]
     if options.quick:
         command.append("--quick")
+    if told:
+        command += ["--services", str(told)]
     # Hashing so many passwords would take longer than the rest.
     if options.people and label == "Rhizome":
         command += ["--jwt-secret", JWT_SECRET]
@@ -174,9 +210,9 @@ def main():
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     binary = str(pathlib.Path(options.rhizome or TARGET / "release" / "rhizome").resolve())
-    kinds = {"Rhizome": lambda folder, ca: rhizome(binary, folder, ca, options.postgres)}
+    kinds = {"Rhizome": lambda *place: rhizome(binary, *place)}
     if not options.no_synapse:
-        kinds["Synapse"] = lambda folder, ca: synapse(folder, ca, options.postgres)
+        kinds["Synapse"] = synapse
 
     root = pathlib.Path(tempfile.mkdtemp(prefix="rhizome-bench."))
     files, notes, failed = [], [], False
@@ -185,16 +221,20 @@ def main():
         ca_key, ca = certificate("Throwaway authority")
         write_pem(root, "ca", ca_key, ca)
         for kind, start in kinds.items():
-            pair = []
+            pair, told = [], None
             try:
                 for number in ["1", "2"]:
                     folder = root / f"{kind.lower()}-{number}"
                     folder.mkdir()
                     write_pem(folder, "tls", *certificate("localhost", ca, ca_key))
-                    pair.append(start(folder, root / "ca.crt"))
+                    registrations = []
+                    # The first alone: what they add is seen beside the other.
+                    if number == "1" and SERVICES in (options.only or "").split(","):
+                        registrations, told = services(folder)
+                    pair.append(start(folder, root / "ca.crt", options.postgres, registrations))
                     pair[-1].start()
                 files.append(root / f"{kind}.json")
-                status, others = measure(kind, pair, options, files[-1])
+                status, others = measure(kind, pair, options, files[-1], told)
                 failed |= status != 0
                 notes.append(f"{others:.0%} (during {kind}'s run)")
             finally:

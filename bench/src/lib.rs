@@ -41,7 +41,9 @@ pub async fn run(
         ..Results::default()
     };
     for scenario in scenarios {
-        if scenario.federated() && world.two.is_none() {
+        if (scenario.federated() || scenario.of_services()) && world.two.is_none()
+            || scenario.of_services() && world.services.is_empty()
+        {
             continue;
         }
         let name = scenario.name();

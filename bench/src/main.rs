@@ -10,8 +10,15 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use rhizome_bench::{
-    outcome::Results, person::Account, plan::Plan, probe::Probe, run, scenario::Scenario,
-    server::Server, table::table, world::World,
+    outcome::Results,
+    person::Account,
+    plan::Plan,
+    probe::Probe,
+    run,
+    scenario::Scenario,
+    server::Server,
+    table::table,
+    world::{Service, World},
 };
 
 /// A load tool for Matrix homeservers, for loopback addresses only.
@@ -85,6 +92,13 @@ struct Run {
     /// Users of the scenario that searches for people
     #[arg(long, value_name = "N")]
     people: Option<usize>,
+    /// A file with the port, the user and the token of application services that the server knows, a line each; the
+    /// other server has none
+    #[arg(long, value_name = "FILE")]
+    services: Option<PathBuf>,
+    /// Rooms of each of them
+    #[arg(long, value_name = "N")]
+    service_rooms: Option<usize>,
     /// Connections that wait in the idle scenarios
     #[arg(long, value_name = "N")]
     idle: Option<usize>,
@@ -170,6 +184,7 @@ fn world(options: &Run) -> anyhow::Result<World> {
     plan.storm.1 = options.waiting.unwrap_or(plan.storm.1);
     plan.idle = options.idle.unwrap_or(plan.idle);
     plan.searched = options.searched.unwrap_or(plan.searched);
+    plan.service_rooms = options.service_rooms.unwrap_or(plan.service_rooms);
     plan.people = options.people.unwrap_or(plan.people);
     let run = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
     let run = format!("{run:x}");
@@ -189,6 +204,11 @@ fn world(options: &Run) -> anyhow::Result<World> {
     // A wrong process id is told now, not after the first scenario.
     probe.read()?;
     let mut world = World::new(plan, probe, one, two);
+    if let Some(file) = &options.services {
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("{} can't be read", file.display()))?;
+        world.services = text.lines().filter_map(Service::of_line).collect();
+    }
     if let Some(file) = options.accounts.as_ref().filter(|file| file.exists()) {
         let text = std::fs::read_to_string(file)
             .with_context(|| format!("{} can't be read", file.display()))?;

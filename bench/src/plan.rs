@@ -69,6 +69,10 @@ pub struct Plan {
     pub idle_time: Duration,
     /// Messages of a burst, and bursts.
     pub burst: (usize, usize),
+    /// Rooms of each application service.
+    pub service_rooms: usize,
+    /// Messages that are sent as fast as they are answered, with services and without.
+    pub service_messages: usize,
     /// Members of a room joined from outside, and such rooms.
     pub remote_join: (usize, usize),
 }
@@ -109,6 +113,8 @@ impl Plan {
             idle: 10_000,
             idle_time: Duration::from_secs(10),
             burst: (200, 5),
+            service_rooms: 1000,
+            service_messages: 5000,
             remote_join: (100, 5),
         }
     }
@@ -148,6 +154,8 @@ impl Plan {
             idle: 8,
             idle_time: Duration::from_millis(200),
             burst: (12, 2),
+            service_rooms: 2,
+            service_messages: 30,
             remote_join: (3, 2),
         }
     }

@@ -31,6 +31,29 @@ pub struct Many {
     pub rooms: Vec<Room>,
 }
 
+/// An application service that the first server knows, and that is recorded here.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Where the server looks for it, on this machine.
+    pub port: u16,
+    /// The localpart of its own user.
+    pub sender: String,
+    /// Its `as_token`.
+    pub token: String,
+}
+
+impl Service {
+    /// From a line with all three.
+    pub fn of_line(line: &str) -> Option<Self> {
+        let mut parts = line.split_whitespace();
+        Some(Self {
+            port: parts.next()?.parse().ok()?,
+            sender: parts.next()?.to_owned(),
+            token: parts.next()?.to_owned(),
+        })
+    }
+}
+
 /// A room with threads, and who reads it.
 #[derive(Clone)]
 pub struct Threaded {
@@ -52,6 +75,8 @@ pub struct World {
     pub one: Site,
     /// The other end of the federation.
     pub two: Option<Site>,
+    /// The application services of the first server; the second has none.
+    pub services: Vec<Service>,
     crowd: Option<Room>,
     many: Option<Many>,
     hot: Option<Room>,
@@ -145,6 +170,7 @@ impl World {
             probe,
             one: Site::new(one),
             two: two.map(Site::new),
+            services: Vec::new(),
             crowd: None,
             many: None,
             hot: None,

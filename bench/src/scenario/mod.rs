@@ -14,6 +14,7 @@ mod relations;
 mod search;
 mod seen;
 mod send;
+mod services;
 mod sliding;
 mod space;
 mod storm;
@@ -142,6 +143,8 @@ pub enum Scenario {
     IdleSliding,
     /// 10,000 of Rhizome's WebSockets that wait
     IdleSocket,
+    /// 10 application services with 1,000 rooms each; needs `--services`, and another server without any
+    Services,
     /// From sending to seeing it in /sync on the other server
     FederationSeen,
     /// 200 messages at once until all are seen in /sync on the other server
@@ -175,6 +178,11 @@ impl Scenario {
             self,
             Self::FederationSeen | Self::FederationBurst | Self::FederationJoin
         )
+    }
+
+    /// Whether it needs application services that the first server knows.
+    pub fn of_services(self) -> bool {
+        self == Self::Services
     }
 
     /// Prepares, warms up and measures.
@@ -231,6 +239,7 @@ impl Scenario {
             Self::Idle => idle::idle(world, Form::Poll).await,
             Self::IdleSliding => idle::idle(world, Form::Sliding).await,
             Self::IdleSocket => idle::idle(world, Form::Socket).await,
+            Self::Services => services::services(world).await,
             Self::FederationSeen => federation::seen(world).await,
             Self::FederationBurst => federation::burst(world).await,
             Self::FederationJoin => federation::join(world).await,
