@@ -154,9 +154,18 @@ async function newDevice({ ada, ben }, garden, north) {
     return second;
 }
 
-// One device asks to be verified, the other accepts; both see the same emoji.
+function untilKnown(client, owner, deviceId) {
+    return until(client, `the news that ${owner} has the device ${deviceId}`, async () => {
+        const known = await devices(client, owner);
+        return known.some((device) => device.deviceId === deviceId);
+    });
+}
+
+// One device asks to be verified, the other accepts; both see the same emoji. The library drops what a device asks
+// that it doesn't know yet, for ever.
 async function compareEmoji(asking, asked) {
     let received;
+    await untilKnown(asked, asking.getUserId(), asking.getDeviceId());
     asked.once(CryptoEvent.VerificationRequestReceived, (request) => (received = request));
     const request = await asking.getCrypto().requestOwnUserVerification();
     await until(asked, "the request to verify a device", () => received);

@@ -52,6 +52,7 @@ pub async fn new_device(people: &People, garden: &RoomId, said: &Said) -> Result
     let backups = alice.client.encryption().backups();
     backups.wait_for_steady_state().await?;
     let second = Device::log_in(&people.alices_server, "alice").await?;
+    until_known(alice, &second).await?;
     let encryption = second.client.encryption();
     let identity = encryption.request_user_identity(alice.user()).await?;
     let request = identity
@@ -93,6 +94,17 @@ pub async fn logs_out(people: &People, second: Device) -> Result<()> {
         device.until(&what, gone).await?;
     }
     Ok(())
+}
+
+/// Waits until somebody knows another one's device: what a device asks that isn't known yet, the library drops for
+/// ever.
+async fn until_known(device: &Device, other: &Device) -> Result<()> {
+    let (user, id) = (other.user(), device_id(other));
+    let known = async || {
+        let known = device.client.encryption().get_device(user, id).await?;
+        known.map(drop).context("it isn't known")
+    };
+    device.until(&format!("{user}'s device {id}"), known).await
 }
 
 /// Waits until somebody knows another one's device as signed by its owner.
