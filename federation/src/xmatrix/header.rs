@@ -1,6 +1,7 @@
 //! The `Authorization` header.
 
 use base64::Engine as _;
+use rhizome_protocol::sign;
 use ruma::{OwnedServerName, ServerName};
 
 use super::{BASE64, Signed};
@@ -16,8 +17,8 @@ pub struct XMatrix {
     pub destination: Option<OwnedServerName>,
     /// `ed25519:…`
     pub key_id: String,
-    /// The 64 bytes of the signature.
-    pub signature: Vec<u8>,
+    /// The signature.
+    pub signature: [u8; 64],
 }
 
 impl XMatrix {
@@ -57,9 +58,8 @@ impl XMatrix {
         let signature = BASE64
             .decode(sig.ok_or("`sig` is missing")?)
             .map_err(|_| "`sig` is no base64")?;
-        if signature.len() != 64 {
-            return Err("`sig` is no ed25519 signature");
-        }
+        let signature =
+            <[u8; 64]>::try_from(signature).map_err(|_| "`sig` is no ed25519 signature")?;
         Ok(Some(Self {
             origin: server(origin.ok_or("`origin` is missing")?)?,
             destination: destination.map(server).transpose()?,
@@ -72,9 +72,7 @@ impl XMatrix {
     pub fn verifies(&self, public: &[u8; 32], our_name: &ServerName, request: &Signed<'_>) -> bool {
         let destination = self.destination.as_deref().unwrap_or(our_name);
         let text = request.text(&self.origin, destination);
-        ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, public)
-            .verify(text.as_bytes(), &self.signature)
-            .is_ok()
+        sign::verify_bytes(public, text.as_bytes(), &self.signature)
     }
 }
 

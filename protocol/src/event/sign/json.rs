@@ -29,7 +29,7 @@ pub enum SignatureError {
 }
 
 /// Whether `signature` is `public`'s over `message`. Keys and signatures of small order don't count.
-pub(crate) fn verify_bytes(public: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+pub fn verify_bytes(public: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
     VerifyingKey::from_bytes(public).is_ok_and(|key| {
         key.verify_strict(message, &Signature::from_bytes(signature))
             .is_ok()

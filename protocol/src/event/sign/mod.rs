@@ -7,8 +7,8 @@ use ruma::ServerName;
 use serde_json::Value;
 
 use crate::{Incoming, Object, Pdu, Rejection, RoomRules, canonical::JsonError, hash, redact};
-pub use json::{SignatureError, sign_json, verify_json, verify_json_by};
-pub(crate) use json::{add_signature, json_text, verify_bytes};
+pub use json::{SignatureError, sign_json, verify_bytes, verify_json, verify_json_by};
+pub(crate) use json::{add_signature, json_text};
 pub use key_pair::{KeyError, KeyPair};
 
 /// Writes `hashes` into an event and signs its redacted form.
