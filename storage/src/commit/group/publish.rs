@@ -31,7 +31,10 @@ pub(super) async fn publish(store: &Store, jobs: &[Job], written: &mut Written) 
     let overtaken = positions > 0 && tail.head() > written.base;
     let last = Pos(written.base.0 + positions);
     let events = events(jobs, written);
-    remember(store, &events, written, overtaken);
+    remember_events(store, &events, written);
+    // Before the rooms: whoever sees that one is complete sees what was decided again.
+    let reread = reread(store, jobs, written).await;
+    remember_rooms(store, written, overtaken);
     forget(store, jobs, written);
     let mut entries = Vec::with_capacity(written.plan.log.len());
     for (planned, pos) in written.plan.log.iter().zip(written.base.0 + 1..) {
@@ -42,7 +45,7 @@ pub(super) async fn publish(store: &Store, jobs: &[Job], written: &mut Written) 
             kind,
         }));
     }
-    reread(store, jobs, written).await?;
+    reread?;
     if positions > 0 && !overtaken {
         store.counters().timings().tells(written.committed_at);
         store.append(&entries, last).await?;
@@ -120,12 +123,7 @@ fn events(jobs: &[Job], written: &Written) -> Vec<Vec<Vec<Arc<StoredEvent>>>> {
     all
 }
 
-fn remember(
-    store: &Store,
-    events: &[Vec<Vec<Arc<StoredEvent>>>],
-    written: &mut Written,
-    overtaken: bool,
-) {
+fn remember_events(store: &Store, events: &[Vec<Vec<Arc<StoredEvent>>>], written: &mut Written) {
     let caches = &store.core.caches;
     for event in events.iter().flatten().flatten() {
         // A join's state would push out what is in use; what is there already must not stay as it was.
@@ -147,6 +145,10 @@ fn remember(
             store.core.tail.replace_event(&redacted);
         }
     }
+}
+
+fn remember_rooms(store: &Store, written: &mut Written, overtaken: bool) {
+    let caches = &store.core.caches;
     for (room, head) in std::mem::take(&mut written.known.rooms) {
         if let Some(mut head) = head.filter(|_| !overtaken) {
             if let Some(offset) = written.plan.bumps.get(&room) {
