@@ -92,7 +92,7 @@ async fn away(store: &Store, user: UserNo) -> Result<PresenceStatus, MatrixError
     Ok(PresenceStatus {
         user,
         state: PresenceState::Offline,
-        message: message.map(Into::into),
+        message,
         last_active_ago: None,
         currently_active: false,
     })

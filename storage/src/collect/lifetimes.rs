@@ -82,7 +82,7 @@ lifetimes! {
     erasure Stays "as long as the account"
     accepted_terms Stays "as long as the account, one for each policy"
     notice_room Stays "as long as the account"
-    status_message Stays "as long as the account says something"
+    status_message Stays "one for each account that ever said something"
     backup Stays "as long as the account; of deleted ones the last keeps the count"
     media Stays "of users here until they are deleted; of others by the operator's rules (media sweep)"
     block Stays "one for each thing that was ever kept out"

@@ -108,6 +108,8 @@ kinds! {
         Directive = directive: directive::Directive as directive::Directive,
         /// The operator wants the registrations of application services to be read again.
         AppserviceReload = appservice_reload: appservice_reload::AppserviceReload as appservice_reload::AppserviceReload,
+        /// What a user says of their presence.
+        StatusMessage = status_message: status_message::StatusMessage as status_message::StatusMessage,
         /// A message for a device of ours.
         ToDevice = to_device: to_device::ToDevice as to_device::ForDevice,
         /// A message for devices of another server.
@@ -144,8 +146,6 @@ kinds! {
         InboundAnswer = inbound_answer: inbound_answer::InboundAnswer,
         /// A connection of sliding sync is told more.
         SlidingStep = sliding_step: sliding::SlidingStep,
-        /// What a user says of their presence.
-        StatusMessage = status_message: status_message::StatusMessage,
         /// A client's transaction that sends to devices.
         ToDeviceTxn = to_device_txn: to_device::txn::ToDeviceTxn,
         /// A device has its messages up to somewhere.

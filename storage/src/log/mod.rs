@@ -200,6 +200,10 @@ impl Store {
                     }
                 }
                 EntryKind::Restored(entry) => caches.summaries.remove(&entry.room),
+                EntryKind::StatusMessage(said) => {
+                    let presence = self.presence();
+                    presence.hear_words(said.user, said.message.clone(), said.pos);
+                }
                 EntryKind::MembersKnown(known) => {
                     caches.rooms.remove(&known.room);
                     caches.memberships.clear();

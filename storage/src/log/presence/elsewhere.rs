@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::devices::{Became, Here};
 use super::people::People;
-use super::person::Whose;
+use super::person::{Whose, Words};
 use super::{Presence, PresenceState, PresenceUpdate};
 use crate::log::outbox::Said;
 use crate::log::positions::ProcessId;
-use crate::{Result, Store, UserNo, millis};
+use crate::{Pos, Result, Store, UserNo, millis};
 
 /// So much longer it holds here: a process that is there takes back in time what it has said.
 const SLACK: Duration = Duration::from_secs(5);
@@ -37,12 +37,6 @@ enum What {
         active_ms: Option<i64>,
         became: Option<Became>,
     },
-    /// What a user here says of their presence.
-    #[serde(rename = "says")]
-    Says(Option<String>),
-    /// A user here says something else of it, which is too long for this and is in the database.
-    #[serde(rename = "wrote")]
-    Wrote,
     /// What another server has said of its user, without words that are too long: just now, or, if it is said again, for so
     /// long it still holds. Other processes may have heard something newer then.
     #[serde(rename = "theirs")]
@@ -57,8 +51,6 @@ impl SaidPresence {
         }
         if let What::Theirs(update, _) = &mut self.what {
             update.message = None;
-        } else if matches!(self.what, What::Says(_)) {
-            self.what = What::Wrote;
         }
         self.written()
     }
@@ -68,7 +60,6 @@ impl SaidPresence {
         let about = match self.what {
             What::Ours { became: None, .. } | What::Theirs(_, None) => "",
             What::Ours { .. } => "device",
-            What::Says(_) | What::Wrote => "words",
             // It must not take the place of news.
             What::Theirs(_, Some(_)) => "again",
         };
@@ -131,26 +122,16 @@ impl People {
 }
 
 impl Presence {
-    /// Another process has heard what a user says.
-    fn hear_words(&self, user: UserNo, words: Option<String>) {
+    /// A user has said something of it, to another process or before this one followed the log.
+    pub(crate) fn hear_words(&self, user: UserNo, said: Option<Arc<str>>, pos: Pos) {
         let (mut people, now) = (self.people(), self.clock.monotonic());
-        let words: Option<Arc<str>> = words.map(Into::into);
-        people.change_devices(user, now, |_, said| *said = words);
+        people.change_devices(user, now, |_, words| words.take(Words { said, pos }));
         self.changed(people);
     }
 
     /// Another process has just come.
     pub(crate) fn say_again(&self) {
         self.people().say_again(self.clock.monotonic());
-    }
-
-    /// Other processes are to know what a user says.
-    pub(super) fn say_words(&self, user: UserNo, words: Option<&str>) {
-        let people = self.people();
-        if people.positions.has_others() {
-            let what = What::Says(words.map(str::to_owned));
-            (people.positions).tell(|| SaidPresence { user, what }.said());
-        }
     }
 
     /// Other processes are to know what another server says.
@@ -178,17 +159,6 @@ impl Store {
         match said.what {
             What::Theirs(update, None) => self.learn_presence(user, update).await,
             What::Theirs(update, Some(left)) => self.recall_presence(user, update, ms(left)).await,
-            What::Says(words) => {
-                presence.hear_words(user, words);
-                Ok(())
-            }
-            What::Wrote => {
-                if presence.of(user).is_some() {
-                    let words = self.status_message(user).await?;
-                    presence.hear_words(user, words);
-                }
-                Ok(())
-            }
             What::Ours {
                 state,
                 for_ms,
@@ -216,28 +186,44 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use ruma::user_id;
+    use ruma::{device_id, user_id};
 
     use super::super::PresenceState::{Busy, Offline, Online};
     use super::*;
     use crate::testing::TestDatabase;
     use crate::{Clock, Options, PresenceOptions};
 
-    #[test]
-    fn words_that_are_too_long_are_left_to_be_read() {
-        let user = UserNo(1);
-        let what = |words: String| {
-            let what = What::Says(Some(words));
-            let text = SaidPresence { user, what }.said().into_text();
-            let said: serde_json::Value = serde_json::from_str(&text).unwrap();
-            serde_json::from_value::<SaidPresence>(said["presence"].clone())
-                .unwrap()
-                .what
-        };
-        let words = "x".repeat(4_096);
-        assert_eq!(what(words.clone()), What::Says(Some(words)));
-        // Written down, each of these is six bytes long.
-        assert_eq!(what("\u{1}".repeat(4_096)), What::Wrote);
+    #[tokio::test]
+    async fn of_what_a_user_says_the_later_in_the_log_stands() {
+        for database in TestDatabase::both().await {
+            let presence = PresenceOptions {
+                enabled: true,
+                max_room_size: 10,
+            };
+            let options = Options {
+                presence,
+                ..database.options()
+            };
+            let store = Store::open(options).await.unwrap();
+            let user = store.user_no(user_id!("@ada:here")).await.unwrap();
+            let says = async |words: &str| {
+                let said =
+                    store.set_presence(user, device_id!("PHONE"), Online, Some(words.into()));
+                said.await.unwrap();
+            };
+            says("at the sea").await;
+            let (earlier, pos) = store.status_message_at(user).await.unwrap();
+            says("asleep").await;
+            // It is heard of late.
+            store.presence().hear_words(user, earlier, pos);
+            let status = store.presence().of(user).unwrap();
+            assert_eq!(status.message.as_deref(), Some("asleep"));
+            says("").await;
+            assert_eq!(store.presence().of(user).unwrap().message, None);
+            assert_eq!(store.status_message(user).await.unwrap(), None);
+            store.close().await;
+            database.remove().await;
+        }
     }
 
     #[tokio::test]

@@ -9,7 +9,8 @@
 //! - [`tasks`]: what the time brings; who is woken, so many in a second and no more.
 //!
 //! Nobody is to be seen in rooms that have more members than [`PresenceOptions::max_room_size`](crate::PresenceOptions).
-//! What one process knows, others are told ([`elsewhere`]); the positions are each process's own.
+//! What one process knows, others are told ([`elsewhere`]), and what users say, by the log; the positions are each
+//! process's own.
 
 mod devices;
 mod elsewhere;
@@ -36,12 +37,12 @@ pub use self::devices::SyncPresence;
 pub(crate) use self::elsewhere::SaidPresence;
 pub use self::outgoing::OutgoingPresence;
 use self::people::{Bounds, Learned, People};
-use self::person::Whose;
+use self::person::{Whose, Words};
 pub use self::status::{PresenceNews, PresenceState, PresenceStatus, PresenceUpdate};
 pub(crate) use self::tasks::spawn;
 use crate::engine::lock;
 use crate::log::positions::Positions;
-use crate::{Clock, Entry, EntryKind, Result, RoomNo, Store, UserNo};
+use crate::{Clock, Entry, EntryKind, Pos, Result, RoomNo, Store, UserNo};
 
 const BOUNDS: Bounds = Bounds {
     people: 100_000,
@@ -251,24 +252,24 @@ impl Store {
         (!left.is_zero()).then_some(left)
     }
 
-    /// A user says what a device is, and something of it. What they say isn't written down here.
+    /// A user says what a device is, and something of it that has this place in the log.
     pub(crate) async fn say_presence(
         &self,
         user: UserNo,
         device: &DeviceId,
         state: PresenceState,
-        message: Option<String>,
+        said: Option<(Option<Arc<str>>, Pos)>,
     ) -> Result<()> {
         self.know_ours(user).await?;
         let presence = self.presence();
-        let words: Option<Arc<str>> = message.map(Into::into);
         let (mut people, now) = (presence.people(), presence.clock.monotonic());
-        people.change_devices(user, now, |devices, said| {
+        people.change_devices(user, now, |devices, words| {
             devices.set(device, state, now);
-            said.clone_from(&words);
+            if let Some((said, pos)) = said {
+                words.take(Words { said, pos });
+            }
         });
         presence.changed(people);
-        presence.say_words(user, words.as_deref());
         Ok(())
     }
 
@@ -340,11 +341,20 @@ impl Store {
         if self.presence().of(user).is_some() {
             return self.know(user, || None).await;
         }
-        let message: Option<Arc<str>> = self.status_message(user).await?.map(Into::into);
+        let (said, pos) = self.status_message_at(user).await?;
+        let words = Words { said, pos };
         self.know(user, || {
-            Some(Whose::Ours(Devices::default(), message.clone()))
+            Some(Whose::Ours(Devices::default(), words.clone()))
         })
         .await
+    }
+
+    async fn know_again(&self, user: UserNo, words_missed: bool) -> Result<()> {
+        if words_missed {
+            let (said, pos) = self.status_message_at(user).await?;
+            self.presence().hear_words(user, said, pos);
+        }
+        self.know(user, || None).await
     }
 
     /// Makes sure that somebody's rooms are known. Who hasn't been heard of is `new`.

@@ -1,14 +1,13 @@
 //! Everybody of whom something is known, and what becomes of it: pure, with the time as an argument.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use rhizome_protocol::Membership;
 
 use super::devices::Devices;
 use super::outgoing::OutgoingPresence;
-use super::person::{Person, Whose};
+use super::person::{Person, Whose, Words};
 use super::rooms::Rooms;
 use crate::log::positions::Positions;
 use crate::{RoomNo, UserNo};
@@ -54,6 +53,8 @@ pub(super) struct People {
     turns: u64,
     /// Who has come into a room that isn't among their places yet.
     moved: HashSet<UserNo>,
+    /// What these have said may be something else by now.
+    pub(super) words_missed: bool,
     /// Who came where, until others can have heard of it.
     came: VecDeque<(Duration, RoomNo, UserNo)>,
     /// What other servers are to be told, if somebody tells them.
@@ -74,6 +75,7 @@ impl People {
             asked: HashMap::new(),
             turns: 0,
             moved: HashSet::new(),
+            words_missed: false,
             came: VecDeque::new(),
             out: None,
             followed: None,
@@ -211,12 +213,12 @@ impl People {
         &mut self,
         user: UserNo,
         now: Duration,
-        change: impl FnOnce(&mut Devices, &mut Option<Arc<str>>) -> T,
+        change: impl FnOnce(&mut Devices, &mut Words) -> T,
     ) -> Option<T> {
         let mut done = None;
         self.change(user, now, |whose| {
-            if let Whose::Ours(devices, message) = whose {
-                done = Some(change(devices, message));
+            if let Whose::Ours(devices, words) = whose {
+                done = Some(change(devices, words));
             }
         });
         done
@@ -330,8 +332,9 @@ impl People {
         }
     }
 
-    /// Everybody's rooms may be others by now.
+    /// Everybody's rooms and words may be others by now.
     pub(super) fn everybody_moved(&mut self) {
+        self.words_missed = true;
         self.asked.clear();
         self.moved.extend(self.known.keys());
     }

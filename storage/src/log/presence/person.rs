@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::devices::Devices;
 use super::status::{PresenceState, PresenceStatus, PresenceUpdate, Told};
-use crate::{RoomNo, UserNo, millis};
+use crate::{Pos, RoomNo, UserNo, millis};
 
 /// Another server's user is taken to be offline when that server has said nothing of them for so long.
 const EXPIRES: Duration = Duration::from_mins(30);
@@ -26,11 +26,27 @@ pub(super) struct Person {
     pub(super) repeat: Duration,
 }
 
+/// What a user here says of their presence, and its place in the log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Words {
+    pub(super) said: Option<Arc<str>>,
+    pub(super) pos: Pos,
+}
+
+impl Words {
+    /// Takes what stands later in the log.
+    pub(super) fn take(&mut self, words: Self) {
+        if words.pos > self.pos {
+            *self = words;
+        }
+    }
+}
+
 /// What is so by what was heard.
 #[derive(Debug)]
 pub(super) enum Whose {
     /// A user of ours: what their devices say, and what they say themselves.
-    Ours(Devices, Option<Arc<str>>),
+    Ours(Devices, Words),
     /// Another server's: what that said, when they did something, and until when it holds.
     Theirs(Told, Option<Duration>, Duration),
 }
@@ -63,11 +79,11 @@ impl Whose {
     /// What others are to be told at `now`.
     pub(super) fn at(&self, now: Duration) -> Told {
         match self {
-            Self::Ours(devices, message) => {
+            Self::Ours(devices, words) => {
                 let state = devices.merged(now);
                 Told {
                     state,
-                    message: message.clone(),
+                    message: words.said.clone(),
                     // Who has been doing nothing for a while isn't told to be online.
                     currently_active: state == PresenceState::Online,
                 }

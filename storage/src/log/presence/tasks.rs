@@ -72,20 +72,24 @@ async fn wake(core: Weak<Core>, presence: Arc<Presence>) {
     }
 }
 
-/// Asks for the rooms of those who have come into one.
+/// Asks for the rooms of those who have come into one, and for their words if these may have been missed.
 async fn look_up(core: Weak<Core>, presence: Arc<Presence>) {
     loop {
         presence.moved.notified().await;
         loop {
-            let moved = presence.people().moved();
+            let (moved, missed) = {
+                let mut people = presence.people();
+                (people.moved(), std::mem::take(&mut people.words_missed))
+            };
             if moved.is_empty() {
                 break;
             }
             let Some(core) = core.upgrade() else { return };
             let store = Store { core, queue: None };
             for user in moved {
-                if let Err(error) = store.know(user, || None).await {
+                if let Err(error) = store.know_again(user, missed).await {
                     tracing::warn!(%error, "in which rooms a user is to be seen isn't known");
+                    presence.people().words_missed |= missed;
                     presence.clock.sleep(PAUSE).await;
                 }
             }

@@ -42,7 +42,7 @@ fn open(rooms: &[RoomNo]) -> Learned {
 /// A user of ours comes online, who is in these rooms.
 fn comes(people: &mut People, user: UserNo, rooms: &[RoomNo], now: Duration) {
     if let Some(turn) = people.unknown(user) {
-        let new = Whose::Ours(Devices::default(), None);
+        let new = Whose::Ours(Devices::default(), Words::default());
         assert!(people.learn(user, turn, &open(rooms), Some(new)));
     }
     people.change_devices(user, now, |devices, _| {
@@ -159,7 +159,7 @@ fn an_answer_from_before_a_change_of_membership_does_not_count() {
     let mut people = people();
     let turn = people.unknown(ADA).unwrap();
     people.member(ONE, ADA, Membership::Leave, secs(0));
-    let new = || Some(Whose::Ours(Devices::default(), None));
+    let new = || Some(Whose::Ours(Devices::default(), Words::default()));
     assert!(!people.learn(ADA, turn, &open(&[ONE]), new()));
     let (first, second) = (people.unknown(ADA).unwrap(), people.unknown(ADA).unwrap());
     assert!(!people.learn(ADA, first, &open(&[ONE]), new()));
@@ -191,7 +191,7 @@ fn a_room_that_has_grown_too_large_shows_nobody() {
         open: vec![],
         closed: vec![ONE],
     };
-    let new = Whose::Ours(Devices::default(), None);
+    let new = Whose::Ours(Devices::default(), Words::default());
     assert!(people.learn(BOB, turn, &learned, Some(new)));
     assert_eq!(told(&people, EVE, &[ONE], None), []);
     assert_eq!(told(&people, EVE, &[TWO], None), [(ADA, Online)]);
@@ -288,7 +288,7 @@ fn whom_another_process_leaves_behind_others_tell_of() {
     people.positions.hear(ProcessId(2), 1);
     people.out = Some(OutgoingPresence::default());
     let turn = people.unknown(ADA).unwrap();
-    let new = Whose::Ours(Devices::default(), None);
+    let new = Whose::Ours(Devices::default(), Words::default());
     assert!(people.learn(ADA, turn, &open(&[ONE]), Some(new)));
     let says = |people: &mut People, state, now: u64| {
         let now = secs(now);
