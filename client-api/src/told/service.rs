@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// The first pause after a failure; each is twice as long as the one before, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+/// A service to which one thing comes after the other gets all that comes within so long in one transaction.
+const TOGETHER: Duration = Duration::from_millis(15);
 /// The most bytes of an answer, of which only the status counts.
 const ANSWER: usize = 4 << 10;
 /// The most characters that are kept of why it failed.
@@ -51,6 +53,10 @@ struct Standing {
     failures: u32,
     failing_since_ms: i64,
     next_ms: i64,
+    /// When the last transaction went out, if nothing more was to be told then.
+    sent: Option<Instant>,
+    /// Whether there was.
+    more: bool,
     /// That is to be written down: the messages to devices that the last transaction had.
     acknowledged: Option<Vec<Pos>>,
 }
@@ -76,6 +82,8 @@ impl Telling {
             failures: place.failures,
             failing_since_ms: place.failing_since_ms,
             next_ms: place.next_ms,
+            sent: None,
+            more: false,
             acknowledged: None,
         };
         self.queue.deafen(standing.failures > 0);
@@ -99,10 +107,28 @@ impl Telling {
                 self.rest().await;
                 continue;
             }
+            if self.waits_for_more(&mut standing).await {
+                continue;
+            }
             let gathered = gather.next(standing.at).await?;
             waiting = self.put_together(gathered, &mut standing).await?;
         }
         self.write_down(&mut standing).await
+    }
+
+    /// Waits a little if the last transaction went out just now, unless more was there already. So what comes meanwhile is
+    /// written down and sent at once, with what was acknowledged. Whether it did wait: the operator may have paused the
+    /// service meanwhile.
+    async fn waits_for_more(&self, standing: &mut Standing) -> bool {
+        let Some(sent) = standing.sent.take() else {
+            return false;
+        };
+        let Some(left) = TOGETHER.checked_sub(sent.elapsed()) else {
+            return false;
+        };
+        let waits = tokio::time::sleep(left);
+        self.stop.run_until_cancelled(waits).await;
+        true
     }
 
     /// The next transaction, written down, if there is anything to tell; otherwise waits until there may be.
@@ -129,6 +155,7 @@ impl Telling {
             }
             return Ok(None);
         };
+        standing.more = more;
         let txn = standing.txn + 1;
         let next = NewServiceTransaction {
             txn,
@@ -213,6 +240,7 @@ impl Telling {
             if !self.is_due(standing).await || !self.goes_on() {
                 continue;
             }
+            standing.sent = (!standing.more).then(Instant::now);
             let Some(answer) = self.put(transaction.txn, body.clone()).await else {
                 return Ok(Sent::Left);
             };

@@ -18,7 +18,7 @@ fn every_spelling_of_the_same_header() {
         origin: server_name!("a.example:8448").to_owned(),
         destination: Some(server_name!("b.example").to_owned()),
         key_id: "ed25519:key1".to_owned(),
-        signature: vec![7; 64],
+        signature: [7; 64],
     };
     for spelling in [
         r#"origin="a.example:8448",destination="b.example",key="ed25519:key1",sig="SIG""#,
