@@ -149,6 +149,15 @@ fn ms(ms: i64) -> Duration {
 }
 
 impl Store {
+    /// Makes sure that somebody's rooms are known, and their words if these may have been missed.
+    pub(super) async fn know_again(&self, user: UserNo, words_missed: bool) -> Result<()> {
+        if words_missed {
+            let (said, pos) = self.status_message_at(user).await?;
+            self.presence().hear_words(user, said, pos);
+        }
+        self.know(user, || None).await
+    }
+
     /// Another process says something of somebody.
     pub(crate) async fn hear_elsewhere(&self, by: ProcessId, said: SaidPresence) -> Result<()> {
         if !self.has_presence() {

@@ -349,14 +349,6 @@ impl Store {
         .await
     }
 
-    async fn know_again(&self, user: UserNo, words_missed: bool) -> Result<()> {
-        if words_missed {
-            let (said, pos) = self.status_message_at(user).await?;
-            self.presence().hear_words(user, said, pos);
-        }
-        self.know(user, || None).await
-    }
-
     /// Makes sure that somebody's rooms are known. Who hasn't been heard of is `new`.
     async fn know(&self, user: UserNo, new: impl Fn() -> Option<Whose>) -> Result<()> {
         loop {
